@@ -1,0 +1,140 @@
+"""``python -m spacy bioie evaluate``: score predictions by GutBrainIE's rules."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import typer
+from wasabi import Printer
+
+from ._app import app
+
+
+class TaskName(str, Enum):
+    ner = "ner"
+    bt = "bt"
+    tt = "tt"
+    tm = "tm"
+    nerd = "nerd"
+    m_re = "m-re"
+    c_re = "c-re"
+
+
+class RulesName(str, Enum):
+    official_2025 = "official-2025"
+    official_2026 = "official-2026"
+    strict = "strict"
+
+
+@app.command("evaluate")
+def evaluate_cli(
+    gold: Path = typer.Argument(..., help="Annotation JSON with the right answers", dir_okay=False),
+    pred: Path = typer.Argument(..., help="Submission or annotation JSON to score", dir_okay=False),
+    task: TaskName = typer.Option(..., "--task", "-t", help="What is scored"),
+    rules: RulesName = typer.Option(
+        RulesName.official_2025.value, "--rules", "-r", help="How predictions are counted"
+    ),
+    output: Path | None = typer.Option(
+        None, "--json", "-j", help="Write all figures to this file", dir_okay=False
+    ),
+    compare: Path | None = typer.Option(
+        None, "--compare", "-c", help="JSON of a second system to compare with", dir_okay=False
+    ),
+    resamples: int = typer.Option(
+        1000, "--resamples", "-n", help="Bootstrap resamples over documents, 0 for none", min=0
+    ),
+    seed: int = typer.Option(0, "--seed", "-s", help="Seed of the bootstrap", min=0),
+    any_labels: bool = typer.Option(
+        False, "--any-labels", help="Accept labels and predicates GutBrainIE does not have"
+    ),
+) -> None:
+    """Score predictions by GutBrainIE's official rules or strictly, as sets.
+
+    GOLD is the organisers' annotation JSON; relation tasks are derived from its relations. PRED
+    is a submission of the task or an annotation JSON. Prints micro and macro precision, recall and
+    F1 with 95 % confidence intervals, and the figures of every class.
+
+    Exit codes: 0 if scored, 1 if a file is unreadable or malformed, 2 for wrong usage.
+    """
+    from ..scoring import evaluate_files
+
+    msg = Printer()
+    try:
+        figures = evaluate_files(
+            gold,
+            pred,
+            task.value,
+            rules.value,
+            compare=compare,
+            resamples=resamples,
+            seed=seed,
+            check_labels=not any_labels,
+            output=output,
+        )
+    except (OSError, ValueError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
+    _print_figures(msg, figures)
+    if output is not None:
+        msg.good(f"Wrote all figures to {output}")
+
+
+def _print_figures(msg: Printer, figures: dict[str, Any]) -> None:
+    total = figures["total"]
+    msg.divider(f"{figures['task']}, {figures['rules']}")
+    msg.text(
+        f"{figures['documents']} documents, "
+        f"{total['true_positives'] + total['false_negatives']} gold items, "
+        f"{total['true_positives'] + total['false_positives']} predictions counted"
+    )
+    for field, text in (
+        ("ignored_predictions", "predictions ignored: no gold item has their class"),
+        ("duplicate_predictions", "predictions repeat another one"),
+        ("overlapping_predictions", "predictions dropped: they overlap a longer one"),
+    ):
+        if figures[field]:
+            msg.info(f"{figures[field]} {text}")
+    for field, text in (
+        ("missing_documents", "gold documents have no prediction"),
+        ("extra_documents", "predicted documents are not in gold and were left out"),
+    ):
+        if figures[field]:
+            names = ", ".join(figures[field][:5]) + (" ..." if len(figures[field]) > 5 else "")
+            msg.warn(f"{len(figures[field])} {text}: {names}")
+    msg.table(
+        [
+            (average, *(_cell(figures, f"{average}_{figure}") for figure in "prf"))
+            for average in ("micro", "macro")
+        ],
+        header=("", "P", "R", "F1"),
+        aligns=("l", "r", "r", "r"),
+    )
+    counts = ("true_positives", "false_positives", "false_negatives")
+    msg.table(
+        [
+            (name, *(f"{row[f]:.4f}" for f in ("precision", "recall", "f1")))
+            + tuple(str(row[f]) for f in counts)
+            for name, row in figures["per_class"].items()
+        ],
+        header=("Class", "P", "R", "F1", "TP", "FP", "FN"),
+        aligns=("l", "r", "r", "r", "r", "r", "r"),
+    )
+    if "comparison" in figures:
+        msg.divider(f"compared with {figures['comparison']['predictions']}")
+        msg.table(
+            [
+                (name, f"{d['a']:.4f}", f"{d['b']:.4f}", f"{d['difference']:+.4f}")
+                + (f"[{d['low']:+.4f}, {d['high']:+.4f}]", f"{d['p_value']:.4f}")
+                for name, d in figures["comparison"]["differences"].items()
+            ],
+            header=("", "A", "B", "A - B", "95 % interval", "p"),
+            aligns=("l", "r", "r", "r", "r", "r"),
+        )
+
+
+def _cell(figures: dict[str, Any], name: str) -> str:
+    cell = f"{figures['averages'][name]:.4f}"
+    if "intervals" in figures:
+        interval = figures["intervals"][name]
+        cell += f" [{interval['low']:.4f}, {interval['high']:.4f}]"
+    return cell

@@ -1,0 +1,227 @@
+"""Linear-chain conditional random fields over packed batches, in torch.
+
+After Lafferty, McCallum and Pereira (2001), "Conditional Random Fields"; the recursions are those
+of Rabiner (1989), "A Tutorial on Hidden Markov Models", in log space. Many chains share one call:
+emissions have the shape (words, chains, tags), and each chain has transitions of its own.
+
+Sequences of different lengths are not padded. Their steps are packed by time, longest sequence
+first: the rows of step ``t`` are the words ``t`` of all sequences longer than ``t``. The only
+Python loop is over time steps, and the cost is that of the real words.
+"""
+
+from dataclasses import dataclass
+from typing import List, NamedTuple, Tuple
+
+import numpy
+import torch
+from torch import Tensor
+
+
+class Potentials(NamedTuple):
+    """The scores of a conditional random field; an illegal step has the score -inf.
+
+    emissions: (words, chains, tags), sequences one after the other.
+    start, end: (chains, tags), of the first and the last tag of a sequence.
+    transitions: (chains, tags, tags), from the tag of the second to the tag of the third axis.
+    """
+
+    emissions: Tensor
+    start: Tensor
+    transitions: Tensor
+    end: Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the words of a batch lie in time-major order.
+
+    rows: int64, (words,): for each packed row the word it holds.
+    sizes: rows of each time step, never growing.
+    last: int64, (sequences,): packed row of each sequence's last word.
+    first_word, last_word: int64, (sequences,): the words at the ends of each sequence.
+    sequence: int64, (words,): the sequence of each word.
+
+    Sequences are numbered as they came, not by length.
+    """
+
+    rows: Tensor
+    sizes: List[int]
+    last: Tensor
+    first_word: Tensor
+    last_word: Tensor
+    sequence: Tensor
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.first_word)
+
+
+def pack(lengths: numpy.ndarray, device: torch.device) -> Packing:
+    """Lay out sequences of these lengths, int64 of shape (sequences,), all at least 1."""
+    ends = numpy.cumsum(lengths)
+    order = numpy.argsort(-lengths, kind="stable")
+    rank = numpy.argsort(order, kind="stable")
+    sequence = numpy.repeat(numpy.arange(len(lengths)), lengths)
+    time = numpy.arange(len(sequence)) - (ends - lengths)[sequence]
+    sizes = numpy.bincount(time) if len(time) else numpy.zeros(0, dtype="int64")
+    offsets = numpy.cumsum(sizes) - sizes
+    packed_row = offsets[time] + rank[sequence]
+    rows = numpy.empty_like(packed_row)
+    rows[packed_row] = numpy.arange(len(rows))
+
+    def tensor(array: numpy.ndarray) -> Tensor:
+        return torch.from_numpy(array.astype("int64")).to(device)
+
+    return Packing(
+        rows=tensor(rows),
+        sizes=[int(size) for size in sizes],
+        last=tensor(packed_row[ends - 1]),
+        first_word=tensor(ends - lengths),
+        last_word=tensor(ends - 1),
+        sequence=tensor(sequence),
+    )
+
+
+def mask_illegal(start: Tensor, transitions: Tensor) -> Tuple[Tensor, Tensor]:
+    """Give -inf to what BIO tags forbid: I at the start, and I after anything but its own B or I.
+
+    start: (chains, tags); transitions: (chains, tags, tags); tags are numbered as in ``tagging``.
+    """
+    tags = torch.arange(start.shape[-1], device=start.device)
+    continues = (tags > 0) & (tags % 2 == 0)
+    label = (tags - 1).div(2, rounding_mode="floor")
+    same = (label[:, None] == label[None, :]) & (tags[:, None] > 0)
+    illegal = continues[None, :] & ~same
+    return (
+        start.masked_fill(continues, -torch.inf),
+        transitions.masked_fill(illegal, -torch.inf),
+    )
+
+
+def log_likelihood(crf: Potentials, tags: Tensor, packing: Packing) -> Tensor:
+    """Log probability of the gold tags, differentiable in all potentials.
+
+    tags: int64, (words, chains). RETURNS: (sequences, chains).
+    """
+    chains = torch.arange(tags.shape[1], device=tags.device)
+    emitted = crf.emissions.gather(2, tags[:, :, None])[:, :, 0]
+    moved = crf.transitions[chains, tags[:-1], tags[1:]]
+    same = packing.sequence[1:] == packing.sequence[:-1]
+    moved = moved.masked_fill(~same[:, None], 0.0)
+    score = emitted.new_zeros((packing.n_sequences, tags.shape[1]))
+    score = score.index_add(0, packing.sequence, emitted)
+    score = score.index_add(0, packing.sequence[1:], moved)
+    score = score + crf.start[chains, tags[packing.first_word]]
+    score = score + crf.end[chains, tags[packing.last_word]]
+    return score - log_partition(crf, packing, forward_scores(crf, packing))
+
+
+def log_partition(crf: Potentials, packing: Packing, forward: Tensor) -> Tensor:
+    """Log of the summed exponentiated scores of all tag sequences: (sequences, chains).
+
+    forward: what ``forward_scores`` returned.
+    """
+    return torch.logsumexp(forward[packing.last] + crf.end, dim=-1)
+
+
+def forward_scores(crf: Potentials, packing: Packing) -> Tensor:
+    """Log sum over all beginnings that end in a tag, that word's emission included.
+
+    RETURNS: packed rows, (words, chains, tags).
+    """
+    steps = crf.emissions[packing.rows].split(packing.sizes)
+    into = crf.transitions.transpose(1, 2)  # so that the sum runs over the last axis
+    scores: List[Tensor] = []
+    for t, emissions in enumerate(steps):
+        if t == 0:
+            scores.append(crf.start + emissions)
+        else:
+            before = scores[-1][: len(emissions), :, None, :]
+            scores.append(torch.logsumexp(before + into, dim=-1) + emissions)
+    return torch.cat(scores) if scores else crf.emissions
+
+
+def backward_scores(crf: Potentials, packing: Packing) -> Tensor:
+    """Log sum over all continuations of a tag, that word's emission left out.
+
+    RETURNS: packed rows, (words, chains, tags).
+    """
+    steps = crf.emissions[packing.rows].split(packing.sizes)
+    scores: List[Tensor] = []
+    for t in reversed(range(len(steps))):
+        ending = packing.sizes[t] - (len(scores[-1]) if scores else 0)
+        step = crf.end.expand(ending, *crf.end.shape)
+        if scores:
+            after = (scores[-1] + steps[t + 1])[:, :, None, :]
+            step = torch.cat([torch.logsumexp(crf.transitions + after, dim=-1), step])
+        scores.append(step)
+    return torch.cat(scores[::-1]) if scores else crf.emissions
+
+
+def viterbi(crf: Potentials, packing: Packing) -> Tensor:
+    """The best tags (Viterbi 1967). RETURNS: int64, (words, chains)."""
+    steps = crf.emissions[packing.rows].split(packing.sizes)
+    into = crf.transitions.transpose(1, 2)
+    pointers: List[Tensor] = []
+    ended: List[Tensor] = []  # best last tags of the sequences that end before each step
+    scores = crf.emissions
+    for t, emissions in enumerate(steps):
+        if t == 0:
+            scores = crf.start + emissions
+            continue
+        going_on = len(emissions)
+        ended.append((scores[going_on:] + crf.end).argmax(dim=-1))
+        best, pointer = (scores[:going_on, :, None, :] + into).max(dim=-1)
+        pointers.append(pointer)
+        scores = best + emissions
+    if not steps:
+        return crf.emissions.new_zeros(crf.emissions.shape[:2], dtype=torch.int64)
+    tags = [(scores + crf.end).argmax(dim=-1)]
+    for pointer, last in zip(reversed(pointers), reversed(ended), strict=True):
+        before = pointer.gather(-1, tags[-1][:, :, None])[:, :, 0]
+        tags.append(torch.cat([before, last]))
+    return unpack(torch.cat(tags[::-1]), packing)
+
+
+def unpack(packed: Tensor, packing: Packing) -> Tensor:
+    """Put packed rows back into the order of the words."""
+    out = torch.empty_like(packed)
+    out[packing.rows] = packed
+    return out
+
+
+def span_log_probabilities(
+    crf: Potentials, packing: Packing, first: Tensor, last: Tensor, chain: Tensor, label: Tensor
+) -> Tensor:
+    """Log marginal probability that a span of this label covers exactly these words.
+
+    That is the sum over all tag sequences of the chain in which ``first`` has the label's B, the
+    further words have its I, and the word after the span, if any, has another tag than its I.
+
+    first, last (exclusive), chain, label (within its chain): int64, (spans,); a span lies within
+        one sequence.
+    RETURNS: (spans,), at most 0.
+    """
+    forward = forward_scores(crf, packing)
+    log_z = log_partition(crf, packing, forward)
+    forward = unpack(forward, packing)
+    after = unpack(backward_scores(crf, packing), packing) + crf.emissions
+
+    begin, inside = 1 + 2 * label, 2 + 2 * label
+    is_long = last - first > 1
+    # I emissions of the span's further words, as differences of running sums
+    sums = crf.emissions[:, :, 2::2].double().cumsum(dim=0)
+    within = (sums[last - 1, chain, label] - sums[first, chain, label]).to(forward.dtype)
+    steps = crf.transitions[chain, begin, inside]
+    steps = steps + (last - first - 2) * crf.transitions[chain, inside, inside]
+    within = torch.where(is_long, within + steps, torch.zeros_like(within))
+
+    n_words = len(crf.emissions)
+    following = last.clamp(max=max(n_words - 1, 0))
+    goes_on = (last < n_words) & (packing.sequence[following] == packing.sequence[first])
+    final = torch.where(is_long, inside, begin)
+    leaving = crf.transitions[chain, final] + after[following, chain]
+    leaving = leaving.scatter(1, inside[:, None], -torch.inf)
+    closing = torch.where(goes_on, torch.logsumexp(leaving, dim=-1), crf.end[chain, final])
+    log_p = forward[first, chain, begin] + within + closing
+    return (log_p - log_z[packing.sequence[first], chain]).clamp(max=0.0)

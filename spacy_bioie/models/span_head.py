@@ -1,0 +1,80 @@
+"""What ``nested_spancat`` asks of its model: from documents to scored spans.
+
+A model for that component is a thinc ``Model[List[Doc], S]``, where ``S`` is whatever its head
+computes, with
+
+- a dimension ``nO``, the number of labels, which the component sets before it initializes the
+  model, and
+- an attribute ``span_head``: a ``SpanHead``, which reads ``S``.
+"""
+
+from typing import Any, List, NamedTuple, Protocol, Sequence, Tuple
+
+import numpy
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from ..annotation import MentionTable
+
+SPAN_HEAD = "span_head"
+
+
+class ScoredSpans(NamedTuple):
+    """The spans found in one document, in the order of their borders.
+
+    starts, ends (exclusive): int64, (spans,), token indices. labels: int64, (spans,), label
+    indices. scores: float32, (spans,), probabilities.
+    """
+
+    starts: numpy.ndarray
+    ends: numpy.ndarray
+    labels: numpy.ndarray
+    scores: numpy.ndarray
+
+
+class SpanHead(Protocol):
+    """How the output of a span model is learned from and read."""
+
+    def loss(self, output: Any, gold: Sequence[MentionTable]) -> Tuple[float, Any]:
+        """The loss of a batch and its gradient, which has the structure of ``output``.
+
+        gold: one mention table for each document; every label index is that of a label.
+        """
+
+    def decode(self, output: Any) -> List[ScoredSpans]:
+        """The spans of each document."""
+
+    def representable(
+        self, docs: Sequence[Doc], gold: Sequence[MentionTable], n_labels: int
+    ) -> List[numpy.ndarray]:
+        """For each document a bool array: which of its gold mentions the head can learn."""
+
+    @property
+    def hint(self) -> str:
+        """What a user can do about gold mentions that the head cannot learn."""
+
+
+def get_span_head(model: Model) -> SpanHead:
+    """The span head of a model.
+
+    Raises ValueError for a model without one.
+    """
+    if SPAN_HEAD not in model.attrs:
+        raise ValueError(
+            f"The model '{model.name}' finds no spans: expected an architecture such as "
+            "'spacy_bioie.SpanTagger.v1', which has the attribute 'span_head'."
+        )
+    return model.attrs[SPAN_HEAD]
+
+
+def split_by_document(
+    doc: numpy.ndarray, n_docs: int, spans: ScoredSpans
+) -> List[ScoredSpans]:
+    """Sort spans of a batch by document, start, end (longest first) and label, and part them.
+
+    doc: int64, (spans,): the document of each span.
+    """
+    order = numpy.lexsort((spans.labels, -spans.ends, spans.starts, doc))
+    borders = numpy.searchsorted(doc[order], numpy.arange(1, n_docs))
+    columns = [numpy.split(column[order], borders) for column in spans]
+    return [ScoredSpans(*(column[i] for column in columns)) for i in range(n_docs)]

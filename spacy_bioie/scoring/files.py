@@ -1,0 +1,116 @@
+"""Scores of files: read gold and predictions, score, compare, write all figures."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .bootstrap import paired_table_bootstrap, table_intervals
+from .gutbrainie import count, evaluate
+
+
+def evaluate_files(
+    gold: str | Path,
+    pred: str | Path,
+    task: str,
+    rules: str = "official-2025",
+    *,
+    compare: str | Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    check_labels: bool = True,
+    output: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score a prediction file against a gold file, both in GutBrainIE's JSON.
+
+    ``task``, ``rules`` and ``check_labels`` are those of ``gutbrainie.evaluate``. With
+    ``resamples`` above 0 the figures get 95 % confidence intervals over documents. ``compare``
+    names the predictions of a second system, on the same task, for a paired comparison.
+
+    Returns (and writes to ``output``, complete or not at all) plain JSON values: ``gold``,
+    ``predictions``, ``resamples``, ``seed``, all of ``gutbrainie.Report``, ``intervals`` (figure
+    to value, low, high) and ``comparison`` (``predictions``, the other system's ``report``, and
+    ``differences``: figure to a, b, difference, low, high, p_value; a is ``pred``).
+    Raises ValueError that names file, PMID and field for what is not as expected, OSError for a
+    file that cannot be read or written.
+    """
+    if resamples < 0 or (compare is not None and resamples == 0):
+        raise ValueError(
+            f"Cannot draw {resamples} resamples: expected a number from 0 on, and at least 1 for "
+            "a comparison."
+        )
+    true, given = read_json(gold), read_json(pred)
+    options: dict[str, Any] = {"check_labels": check_labels, "gold_name": str(gold)}
+    report = evaluate(true, given, task, rules, pred_name=str(pred), **options)
+    out: dict[str, Any] = {
+        "gold": str(gold),
+        "predictions": str(pred),
+        "resamples": resamples,
+        "seed": seed,
+        **report.to_dict(),
+    }
+    if resamples:
+        table = count(true, given, task, rules, pred_name=str(pred), **options)
+        intervals = table_intervals(table, resamples, seed)
+        out["intervals"] = {name: vars(interval) for name, interval in intervals.items()}
+        if compare is not None:
+            other = read_json(compare)
+            rival = evaluate(true, other, task, rules, pred_name=str(compare), **options)
+            rival_table = count(true, other, task, rules, pred_name=str(compare), **options)
+            differences = paired_table_bootstrap(table, rival_table, resamples, seed)
+            out["comparison"] = {
+                "predictions": str(compare),
+                "report": rival.to_dict(),
+                "differences": {name: vars(value) for name, value in differences.items()},
+            }
+    if output is not None:
+        write_json(output, out)
+    return out
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object, without repeated keys.
+
+    Raises ValueError that names the file where it holds anything else.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"{path}: the key '{twice}' occurs more than once in one object.")
+        return values
+
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf8"), object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not valid JSON, line {error.lineno} column {error.colno}: {error.msg}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text, byte {error.start}: {error.reason}.") from error
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}: expected one object with a PMID for each key, found a "
+            f"{type(values).__name__}."
+        )
+    return values
+
+
+def write_json(path: str | Path, values: Any) -> None:
+    """Write JSON beside the file and put it in its place when it is complete."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf8") as file:
+            json.dump(values, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,149 @@
+"""Scores of relations: label pairs, triples, mention texts, exact mentions and concepts."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from typing import Any
+
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..annotation import (
+    SPANS_KEY,
+    Mention,
+    get_concept_relations,
+    get_mentions,
+    get_relation_rows,
+    mention_characters,
+    relations_key,
+)
+from ..annotation.relations import RELATIONS_KEY, RelationRow
+from .links import has_links
+from .rules import TASKS, CountTable, Item, Task, count_items
+
+# head text, head label, predicate, tail text, tail label, then head start, head end, tail start,
+# tail end: character offsets in doc.text, ends exclusive
+RelationKey = tuple[str, str, str, str, str, int, int, int, int]
+
+_EXACT = Task(
+    "exact",
+    (*TASKS["tm"].fields, "subject_start", "subject_end", "object_start", "object_end"),
+    TASKS["tm"].class_fields,
+)
+_PRF = ("micro_p", "micro_r", "micro_f")
+
+
+def relation_keys(
+    doc: Doc, mentions: Sequence[Mention], rows: Iterable[RelationRow]
+) -> set[RelationKey]:
+    """Turn (head id, predicate, tail id, score) rows over ``mentions`` of a Doc into keys.
+
+    Raises ValueError where an id names none of the mentions.
+    """
+    ends = {}
+    text = doc.text
+    for mention in mentions:
+        start, end = mention_characters(doc, mention)
+        ends[mention.id] = (text[start:end], mention.label, start, end)
+    keys = set()
+    for head_id, predicate, tail_id, _ in rows:
+        if head_id not in ends or tail_id not in ends:
+            raise ValueError(
+                f"Relation ({head_id!r}, {predicate!r}, {tail_id!r}) names a mention that is not "
+                f"among the {len(mentions)} mentions of its document: expected their ids."
+            )
+        head, tail = ends[head_id], ends[tail_id]
+        keys.add((*head[:2], predicate, *tail[:2], *head[2:], *tail[2:]))
+    return keys
+
+
+def doc_relation_keys(doc: Doc) -> set[RelationKey]:
+    """The stored relations of a Doc as keys, over the group that they name."""
+    return relation_keys(doc, get_mentions(doc, relations_key(doc)), get_relation_rows(doc))
+
+
+def score_relation_sets(
+    gold: Sequence[Set[RelationKey]], predicted: Sequence[Set[RelationKey]], prefix: str
+) -> dict[str, float | None]:
+    """Score the relations of aligned documents, one set of keys for each document.
+
+    Returns, as ``{prefix}_{level}_{figure}``, for the levels ``bt`` (label pairs), ``tt`` (triples
+    of labels and predicate) and ``tm`` (triples with the texts of the mentions): ``micro_p/r/f``
+    and ``macro_f`` over sets with every prediction counted, and ``2025_micro_f`` and
+    ``2025_macro_f``, which ignore predictions whose class has no gold item; and for the level
+    ``m`` (the same mentions, by exact offsets) ``micro_p/r/f``. All None where both sides are
+    empty. Raises ValueError where they differ in length.
+    """
+    if len(gold) != len(predicted):
+        raise ValueError(
+            f"score_relation_sets got {len(gold)} gold and {len(predicted)} predicted sets: "
+            "expected one of each for every document."
+        )
+    something = any(gold) or any(predicted)
+    figures: dict[str, float | None] = {}
+    for level, project in (
+        ("bt", lambda key: (key[1], key[4])),
+        ("tt", lambda key: (key[1], key[2], key[4])),
+        ("tm", lambda key: key[:5]),
+    ):
+        true = [{project(key) for key in keys} for keys in gold]
+        given = [{project(key) for key in keys} for keys in predicted]
+        strict = _averages(true, given, TASKS[level], "strict") if something else {}
+        official = _averages(true, given, TASKS[level], "official-2025") if something else {}
+        for name in (*_PRF, "macro_f"):
+            figures[f"{prefix}_{level}_{name}"] = strict.get(name)
+        for name in ("micro_f", "macro_f"):
+            figures[f"{prefix}_{level}_2025_{name}"] = official.get(name)
+    exact = _averages(gold, predicted, _EXACT, "strict") if something else {}
+    figures.update({f"{prefix}_m_{name}": exact.get(name) for name in _PRF})
+    return figures
+
+
+def concept_relation_items(doc: Doc) -> set[Item]:
+    """The relations of a Doc between linked mentions, as distinct items of the task ``c-re``."""
+    return {
+        (r.head, r.head_label, r.label, r.tail, r.tail_label) for r in get_concept_relations(doc)
+    }
+
+
+def score_relations(
+    examples: Iterable[Example], spans_key: str = SPANS_KEY, prefix: str = "rel_pred"
+) -> dict[str, float | None]:
+    """Score the relations of predicted Docs against those of the references.
+
+    Returns the figures of ``score_relation_sets`` and, at the level of concepts (``c``),
+    ``{prefix}_c_micro_p/r/f`` over sets with every prediction counted. Documents whose reference
+    says nothing about relations between the mentions of ``spans_key`` are left out, and for
+    the concepts those without links; figures are None where nothing is left to score.
+    """
+    annotated = [eg for eg in examples if _has_relations(eg.reference, spans_key)]
+    gold = [doc_relation_keys(eg.reference) for eg in annotated]
+    predicted = [doc_relation_keys(eg.predicted) for eg in annotated]
+    figures = score_relation_sets(gold, predicted, prefix)
+    linked = [eg for eg in annotated if has_links(eg.reference, spans_key)]
+    true = [concept_relation_items(eg.reference) for eg in linked]
+    given = [concept_relation_items(eg.predicted) for eg in linked]
+    concepts = _averages(true, given, TASKS["c-re"], "strict") if any(true) else {}
+    figures.update({f"{prefix}_c_{name}": concepts.get(name) for name in _PRF})
+    return figures
+
+
+def make_relation_scorer(spans_key: str = SPANS_KEY) -> Callable[..., dict[str, Any]]:
+    """Create the scorer ``spacy_bioie.relation_scorer.v1``, see ``score_relations``.
+
+    A component that hands over its own ``spans_key`` is scored on that group.
+    """
+
+    def scorer(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        return score_relations(examples, kwargs.get("spans_key") or spans_key)
+
+    return scorer
+
+
+def _has_relations(doc: Doc, key: str) -> bool:
+    return RELATIONS_KEY in doc.user_data and relations_key(doc) == key
+
+
+def _averages(
+    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], task: Task, rules: str
+) -> dict[str, float]:
+    table: CountTable = count_items(gold, predicted, task, rules)
+    return table.averages()

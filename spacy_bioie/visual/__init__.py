@@ -1,0 +1,1 @@
+"""Annotated documents for the eye."""
