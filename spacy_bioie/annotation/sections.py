@@ -56,17 +56,17 @@ def set_sections(doc: Doc, sections: Optional[Iterable[Tuple[str, int, int]]]) -
     if sections is None:
         doc.user_data.pop(SECTIONS_KEY, None)
         return
-    rows = [[str(name), int(start), int(end)] for name, start, end in sections]
+    checked = [Section(str(name), int(start), int(end)) for name, start, end in sections]
     border = 0
     length = len(doc.text)
-    for name, start, end in rows:
+    for name, start, end in checked:
         if not border <= start <= end <= length:
             raise ValueError(
                 f"Section '{name}' covers characters {start} to {end}: expected ranges in "
                 f"ascending order, without overlap, inside a text of {length} characters."
             )
         border = end
-    doc.user_data[SECTIONS_KEY] = rows
+    doc.user_data[SECTIONS_KEY] = [list(section) for section in checked]
 
 
 def section_token_ranges(doc: Doc) -> List[Tuple[int, int]]:

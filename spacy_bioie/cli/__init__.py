@@ -2,6 +2,9 @@
 
 from spacy.cli._util import app as spacy_app
 
+from . import annotate, evaluate
 from ._app import app
+
+__all__ = ["annotate", "app", "evaluate"]
 
 spacy_app.add_typer(app, name="bioie")

@@ -1,8 +1,8 @@
 """``python -m spacy bioie evaluate``: score predictions by GutBrainIE's rules."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from wasabi import Printer
@@ -10,7 +10,7 @@ from wasabi import Printer
 from ._app import app
 
 
-class TaskName(str, Enum):
+class TaskName(StrEnum):
     ner = "ner"
     bt = "bt"
     tt = "tt"
@@ -20,7 +20,7 @@ class TaskName(str, Enum):
     c_re = "c-re"
 
 
-class RulesName(str, Enum):
+class RulesName(StrEnum):
     official_2025 = "official-2025"
     official_2026 = "official-2026"
     strict = "strict"
@@ -28,25 +28,35 @@ class RulesName(str, Enum):
 
 @app.command("evaluate")
 def evaluate_cli(
-    gold: Path = typer.Argument(..., help="Annotation JSON with the right answers", dir_okay=False),
-    pred: Path = typer.Argument(..., help="Submission or annotation JSON to score", dir_okay=False),
-    task: TaskName = typer.Option(..., "--task", "-t", help="What is scored"),
-    rules: RulesName = typer.Option(
-        RulesName.official_2025.value, "--rules", "-r", help="How predictions are counted"
-    ),
-    output: Path | None = typer.Option(
-        None, "--json", "-j", help="Write all figures to this file", dir_okay=False
-    ),
-    compare: Path | None = typer.Option(
-        None, "--compare", "-c", help="JSON of a second system to compare with", dir_okay=False
-    ),
-    resamples: int = typer.Option(
-        1000, "--resamples", "-n", help="Bootstrap resamples over documents, 0 for none", min=0
-    ),
-    seed: int = typer.Option(0, "--seed", "-s", help="Seed of the bootstrap", min=0),
-    any_labels: bool = typer.Option(
-        False, "--any-labels", help="Accept labels and predicates GutBrainIE does not have"
-    ),
+    gold: Annotated[
+        Path,
+        typer.Argument(metavar="GOLD", help="Annotation JSON with the answers", dir_okay=False),
+    ],
+    pred: Annotated[
+        Path,
+        typer.Argument(metavar="PRED", help="Submission or annotation JSON", dir_okay=False),
+    ],
+    task: Annotated[TaskName, typer.Option("--task", "-t", help="What is scored")],
+    rules: Annotated[
+        RulesName, typer.Option("--rules", "-r", help="How predictions are counted")
+    ] = RulesName.official_2025,
+    output: Annotated[
+        Path | None,
+        typer.Option("--json", "-j", help="Write all figures to this file", dir_okay=False),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", "-c", help="JSON of a second system", dir_okay=False),
+    ] = None,
+    resamples: Annotated[
+        int,
+        typer.Option("--resamples", "-n", min=0, help="Bootstrap resamples of documents, or 0"),
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", "-s", min=0, help="Seed of the bootstrap")] = 0,
+    any_labels: Annotated[
+        bool,
+        typer.Option("--any-labels", help="Accept labels and predicates unknown to GutBrainIE"),
+    ] = False,
 ) -> None:
     """Score predictions by GutBrainIE's official rules or strictly, as sets.
 
@@ -71,7 +81,10 @@ def evaluate_cli(
             check_labels=not any_labels,
             output=output,
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
+        raise typer.Exit(1) from None
+    except ValueError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
     _print_figures(msg, figures)
@@ -118,6 +131,7 @@ def _print_figures(msg: Printer, figures: dict[str, Any]) -> None:
         ],
         header=("Class", "P", "R", "F1", "TP", "FP", "FN"),
         aligns=("l", "r", "r", "r", "r", "r", "r"),
+        max_col=80,
     )
     if "comparison" in figures:
         msg.divider(f"compared with {figures['comparison']['predictions']}")

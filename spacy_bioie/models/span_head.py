@@ -35,10 +35,13 @@ class ScoredSpans(NamedTuple):
 class SpanHead(Protocol):
     """How the output of a span model is learned from and read."""
 
-    def loss(self, output: Any, gold: Sequence[MentionTable]) -> Tuple[float, Any]:
+    def loss(
+        self, output: Any, gold: Sequence[MentionTable], weight: float = 1.0
+    ) -> Tuple[float, Any]:
         """The loss of a batch and its gradient, which has the structure of ``output``.
 
         gold: one mention table for each document; every label index is that of a label.
+        weight: factor on the gradient, not on the loss.
         """
 
     def decode(self, output: Any) -> List[ScoredSpans]:
@@ -67,9 +70,13 @@ def get_span_head(model: Model) -> SpanHead:
     return model.attrs[SPAN_HEAD]
 
 
-def split_by_document(
-    doc: numpy.ndarray, n_docs: int, spans: ScoredSpans
-) -> List[ScoredSpans]:
+def no_spans() -> ScoredSpans:
+    """The spans of a document in which nothing was found."""
+    none = numpy.zeros((0,), dtype="int64")
+    return ScoredSpans(none, none, none, none.astype("float32"))
+
+
+def split_by_document(doc: numpy.ndarray, n_docs: int, spans: ScoredSpans) -> List[ScoredSpans]:
     """Sort spans of a batch by document, start, end (longest first) and label, and part them.
 
     doc: int64, (spans,): the document of each span.

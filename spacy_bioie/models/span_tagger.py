@@ -94,7 +94,7 @@ class TaggerHead:
     def hint(self) -> str:
         if self.chains == "joint":
             return (
-                "One chain of tags finds no overlapping spans; with chains = \"per_label\" spans "
+                'One chain of tags finds no overlapping spans; with chains = "per_label" spans '
                 "of different labels may overlap."
             )
         return "A chain for each label finds no spans of the same label that overlap."
@@ -108,7 +108,9 @@ class TaggerHead:
         n_chains = 1 if self.chains == "joint" else n_labels
         return encode_spans(self.sequences(docs), gold, n_labels, n_chains)[1]
 
-    def loss(self, output: TagScores, gold: Sequence[MentionTable]) -> Tuple[float, TagScores]:
+    def loss(
+        self, output: TagScores, gold: Sequence[MentionTable], weight: float = 1.0
+    ) -> Tuple[float, TagScores]:
         """Cross-entropy ("argmax") or CRF negative log likelihood ("crf"), per word."""
         tags, _ = encode_spans(output.words, gold, output.n_labels, output.emissions.shape[1])
         leaves = [xp2torch(x).detach().requires_grad_() for x in (output.emissions, *output.crf)]
@@ -119,9 +121,11 @@ class TaggerHead:
             else:
                 packing = pack(output.words.lengths, target.device)
                 loss = crf_negative_log_likelihood(_potentials(leaves), target, packing)
-            gradient = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+            gradient = torch.autograd.grad(
+                loss * weight, leaves, allow_unused=True, materialize_grads=True
+            )
         d_emissions, *d_crf = (torch2xp(d.contiguous()) for d in gradient)
-        return float(loss), replace(output, emissions=d_emissions, crf=tuple(d_crf))
+        return float(loss.detach()), replace(output, emissions=d_emissions, crf=tuple(d_crf))
 
     def decode(self, output: TagScores) -> List[ScoredSpans]:
         """The best tags' spans.
@@ -221,12 +225,17 @@ def forward(
     model: Model, docs: List[Doc], is_train: bool
 ) -> Tuple[TagScores, Callable[[TagScores], List[Doc]]]:
     tok2vec, head = model.get_ref("tok2vec"), model.get_ref("head")
+    module: TaggerModule = head.shims[0]._model
+    if not module.n_labels:
+        raise ValueError(
+            "SpanTagger: the model has no parameters yet, initialize or load it first."
+        )
     words = model.attrs[SPAN_HEAD].sequences(docs)
     token_vectors, backprop_tok2vec = tok2vec(docs, is_train)
     if docs:
         flat = model.ops.xp.concatenate(token_vectors)
     else:
-        flat = model.ops.alloc2f(0, head.shims[0]._model.width)
+        flat = model.ops.alloc2f(0, module.width)
     rows = model.ops.asarray1i(words.token_rows)
     (emissions, *crf), backprop_head = head(flat[rows], is_train)
 
@@ -238,8 +247,7 @@ def forward(
         d_docs = model.ops.xp.split(d_flat, borders) if docs else []
         return backprop_tok2vec(d_docs)
 
-    n_labels = head.shims[0]._model.n_labels
-    return TagScores(words, n_labels, emissions, tuple(crf)), backprop
+    return TagScores(words, module.n_labels, emissions, tuple(crf)), backprop
 
 
 def _find_argmax(words: WordSequences, tensors: List[Tensor]) -> Tuple[TaggedSpans, Tensor]:

@@ -1,10 +1,10 @@
 """Spans as B, I and O tags of words, and back: vectorised, in numpy.
 
-Tags live in an array of shape (words, chains). A chain is a sequence of tags over ``labels_per_chain``
-labels; label ``l`` of the component is label ``l % labels_per_chain`` of chain
-``l // labels_per_chain``. Within a chain tag 0 is O, tag ``1 + 2 l`` begins a span of label ``l``
-and tag ``2 + 2 l`` continues it. With one chain over all labels spans never overlap; with one
-chain for each label spans of different labels do.
+Tags live in an array of shape (words, chains). Each chain tags the words over its own ``n``
+labels: label ``l`` of the component is label ``l % n`` of chain ``l // n``. Within a chain tag 0
+is O, tag ``1 + 2 l`` begins a span of its label ``l`` and tag ``2 + 2 l`` continues it. With one
+chain over all labels spans never overlap; with a chain for each label spans of different labels
+may.
 """
 
 from dataclasses import dataclass
@@ -127,9 +127,7 @@ def encode_spans(
             f"Document {int(doc[row])} of the batch: a mention covers tokens {table[row, 0]} to "
             f"{table[row, 1]}, but it has {int(words.doc_lengths[doc[row]])} tokens."
         )
-    unique, original = numpy.unique(
-        numpy.column_stack([doc, table]), axis=0, return_inverse=True
-    )
+    unique, original = numpy.unique(numpy.column_stack([doc, table]), axis=0, return_inverse=True)
     doc, starts, ends, labels = unique.T
     first = words.words_before[words.doc_starts[doc] + starts]
     last = words.words_before[words.doc_starts[doc] + ends]

@@ -5,7 +5,7 @@ A full stop ends a sentence only where the text around it says so: "E. coli", "v
 """
 
 import re
-from typing import FrozenSet, Iterable, List, Optional
+from typing import Any, FrozenSet, Iterable, List, Optional
 
 import numpy
 from spacy.attrs import SENT_START
@@ -57,7 +57,8 @@ class BiomedicalSentencizer(Pipe):
         inside = tokens < len(doc)
         tokens, begins = tokens[inside], begins[inside]
         starts[tokens[borders[tokens] == begins]] = 1
-        doc.from_array([SENT_START], starts.astype("uint64").reshape((-1, 1)))
+        values: Any = starts.astype("uint64").reshape((-1, 1))
+        doc.from_array([SENT_START], values)
         return doc
 
     def find_starts(self, doc: Doc) -> List[int]:

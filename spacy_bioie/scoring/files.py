@@ -1,8 +1,8 @@
 """Scores of files: read gold and predictions, score, compare, write all figures."""
 
+import errno
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,13 @@ def read_json(path: str | Path) -> dict[str, Any]:
 def write_json(path: str | Path, values: Any) -> None:
     """Write JSON beside the file and put it in its place when it is complete."""
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder to write to", str(path.parent))
     try:
-        with os.fdopen(handle, "w", encoding="utf8") as file:
+        with beside.open("w", encoding="utf8") as file:
             json.dump(values, file, indent=2, ensure_ascii=False)
             file.write("\n")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Scores of GutBrainIE annotations and submissions, from the organisers' JSON.
 
-Martinelli et al., "Overview of GutBrainIE" (BioASQ at CLEF 2025, and 2026), tasks 6.1 to 6.2.3 and
-6.1.1 to 6.2.2; the counting rules are described in ``rules``.
+Tasks of GutBrainIE at CLEF (BioASQ): 2025 6.1 (``ner``), 6.2.1 (``bt``), 6.2.2 (``tt``), 6.2.3
+(``tm``); 2026 6.1.1 (``ner``), 6.1.2 (``nerd``), 6.2.1 (``m-re``), 6.2.2 (``c-re``). ``rules``
+describes how they are counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -266,7 +267,8 @@ def _read_item(record: Any, task: Task, where: str, check_labels: bool) -> Item:
 
 def _figures(counts: Any) -> ClassFigures:
     precision, recall, f1 = precision_recall_f1(counts).tolist()
-    return ClassFigures(*(int(n) for n in counts), precision, recall, f1)
+    hits, false, missed = counts.tolist()
+    return ClassFigures(hits, false, missed, precision, recall, f1)
 
 
 def _kind(value: Any) -> str:

@@ -54,9 +54,7 @@ def has_links(doc: Doc, key: str = SPANS_KEY) -> bool:
     return not len(doc.spans[key]) or any(span.kb_id_ for span in doc.spans[key])
 
 
-def score_links(
-    examples: Iterable[Example], spans_key: str = SPANS_KEY
-) -> dict[str, float | None]:
+def score_links(examples: Iterable[Example], spans_key: str = SPANS_KEY) -> dict[str, float | None]:
     """Score recognition plus linking (NERD): exact span, label and concept id have to be right.
 
     Documents whose reference has mentions but no link are left out. Two mentions without a link

@@ -1,0 +1,336 @@
+"""The component ``nested_spancat``: finds mentions, nested ones too, and scores each."""
+
+import warnings
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+import numpy
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+
+from ..annotation import (
+    SPANS_KEY,
+    Mention,
+    MentionTable,
+    gold_mentions,
+    mention_table,
+    set_mentions,
+)
+from ..models.span_head import ScoredSpans, SpanHead, get_span_head, no_spans
+from ..models.tagging import select_flat
+
+default_model_config = """
+[model]
+@architectures = "spacy_bioie.SpanTagger.v1"
+chains = "joint"
+decoder = "crf"
+hidden_size = 0
+dropout = 0.1
+
+[model.tok2vec]
+@architectures = "spacy.HashEmbedCNN.v2"
+pretrained_vectors = null
+width = 96
+depth = 4
+embed_size = 2000
+window_size = 1
+maxout_pieces = 3
+subword_features = true
+"""
+DEFAULT_NESTED_SPANCAT_MODEL = Config().from_str(default_model_config)["model"]
+
+
+@Language.factory(
+    "nested_spancat",
+    assigns=["doc.spans"],
+    default_config={
+        "model": DEFAULT_NESTED_SPANCAT_MODEL,
+        "spans_key": SPANS_KEY,
+        "threshold": 0.0,
+        "set_ents": False,
+        "loss_weight": 1.0,
+        "scorer": {"@scorers": "spacy_bioie.nested_spancat_scorer.v1"},
+    },
+    default_score_weights={"spans_sc_f": 1.0, "spans_sc_p": 0.0, "spans_sc_r": 0.0},
+)
+def make_nested_spancat(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], Any],
+    spans_key: str,
+    threshold: float,
+    set_ents: bool,
+    loss_weight: float,
+    scorer: Optional[Callable],
+) -> "NestedSpanCategorizer":
+    """Create a ``nested_spancat`` component; see ``NestedSpanCategorizer`` for the settings.
+
+    With a ``spans_key`` other than "sc" the scores are called ``spans_KEY_f`` and so on, but the
+    score weights that spaCy takes from this factory still name ``spans_sc_f``: write
+    ``spans_KEY_f = 1.0`` and ``spans_sc_f = null`` into ``[training.score_weights]``.
+    """
+    return NestedSpanCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        spans_key=spans_key,
+        threshold=threshold,
+        set_ents=set_ents,
+        loss_weight=loss_weight,
+        scorer=scorer,
+    )
+
+
+class NestedSpanCategorizer(TrainablePipe):
+    """Finds labelled spans and writes them to ``doc.spans`` with ids and scores.
+
+    Whether spans may overlap is up to the model (``spacy_bioie.SpanTagger.v1``). The component
+    replaces the group; its spans are in the order of their borders, have the ids "T1", "T2", ...
+    and a probability each in ``doc.spans[key].attrs["scores"]``.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], Any],
+        name: str = "nested_spancat",
+        *,
+        spans_key: str = SPANS_KEY,
+        threshold: float = 0.0,
+        set_ents: bool = False,
+        loss_weight: float = 1.0,
+        scorer: Optional[Callable] = None,
+    ) -> None:
+        """Create the component.
+
+        model: from documents to scored spans, see ``spacy_bioie.models.span_head``.
+        name: names the component's losses.
+        spans_key: the span group that is written, and read from the reference in training.
+        threshold: spans of a lower score are left out. It lies in ``cfg``, where
+            ``spacy find-threshold`` sets it, and is saved with the component.
+        set_ents: also write ``doc.ents``: of overlapping spans the one of the highest score.
+        loss_weight: factor on the gradient, to balance components that share an encoder. The
+            loss that is reported is without it.
+        scorer: the scoring method, or None.
+
+        Raises ValueError for a threshold outside [0, 1] or a negative weight.
+        """
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(
+                f"Component '{name}': threshold is {threshold}, expected a probability."
+            )
+        if loss_weight < 0.0:
+            raise ValueError(
+                f"Component '{name}': loss_weight is {loss_weight}, expected 0 or more."
+            )
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.set_ents = set_ents
+        self.loss_weight = loss_weight
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "spans_key": spans_key,
+            "threshold": threshold,
+        }
+        self._unknown_labels: Set[str] = set()
+
+    @property
+    def key(self) -> str:
+        """The key of the span group in ``doc.spans``."""
+        return str(self.cfg["spans_key"])
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The labels, in the order in which they were added."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """What ``spacy init labels`` writes and ``initialize`` takes."""
+        return list(self.labels)
+
+    @property
+    def head(self) -> SpanHead:
+        """How the model's output is learned from and read."""
+        return get_span_head(self.model)
+
+    def add_label(self, label: str) -> int:
+        """Add a label before the model is initialized.
+
+        RETURNS: 1, or 0 where the label is there already.
+        Raises ValueError for an empty label, and once the model has its size.
+        """
+        if not isinstance(label, str) or not label:
+            raise ValueError(
+                f"Component '{self.name}': the label is {label!r}, expected a string that is not "
+                "empty."
+            )
+        if label in self.labels:
+            return 0
+        self._allow_extra_label()
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def predict(self, docs: Iterable[Doc]) -> List[ScoredSpans]:
+        """Find the spans of documents, without modifying them.
+
+        RETURNS: the spans of each document, those below the threshold included.
+        Raises ValueError where the shared encoder has left nothing for a document.
+        """
+        from ..models.listener import require_encoder_output
+
+        docs = list(docs)
+        if not any(len(doc) for doc in docs):
+            return [no_spans() for _ in docs]
+        require_encoder_output(self.model, docs, self.name)
+        return self.head.decode(self.model.predict(docs))
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[ScoredSpans]) -> None:
+        """Write spans to ``doc.spans[key]``, and to ``doc.ents`` where that is asked for."""
+        for doc, spans in zip(docs, predictions, strict=True):
+            kept = spans.scores >= self.cfg["threshold"]
+            spans = ScoredSpans(*(column[kept] for column in spans))
+            set_mentions(doc, self.key, self._mentions(spans))
+            if self.set_ents:
+                flat = select_flat(
+                    spans.starts, spans.ends, numpy.argsort(-spans.scores, kind="stable")
+                )
+                entities = self._mentions(ScoredSpans(*(column[flat] for column in spans)))
+                doc.ents = [Span(doc, m.start, m.end, label=m.label) for m in entities]
+
+    def _mentions(self, spans: ScoredSpans) -> List[Mention]:
+        labels = self.labels
+        rows = zip(*(column.tolist() for column in spans), strict=True)
+        return [Mention(i, j, labels[label], score=score) for i, j, label, score in rows]
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch.
+
+        The model runs and its gradient is passed on for every batch with a token, also one
+        without mentions: the last component on a shared encoder that did not would discard what
+        all others passed.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "NestedSpanCategorizer.update")
+        if not any(len(eg.predicted) for eg in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        output, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, d_output = self.get_loss(examples, output)
+        backprop(d_output)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
+        """The loss of the model's output, a mean over the batch, and its gradient.
+
+        Mentions whose label the component does not know are left out, with one warning for each
+        label.
+        """
+        return self.head.loss(scores, self._gold(examples), weight=self.loss_weight)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[List[str]] = None,
+    ) -> None:
+        """Set the labels and the size of the model.
+
+        labels: for example from ``spacy init labels``; without them, the labels of the mentions
+            of all examples, in the order in which they are met.
+
+        Warns of mentions that the model cannot represent. Raises ValueError where there is no
+        label.
+        """
+        validate_get_examples(get_examples, "NestedSpanCategorizer.initialize")
+        if labels is None:
+            for eg in get_examples():
+                for span in eg.reference.spans.get(self.key, []):
+                    self._add_label_of(span)
+        else:
+            for label in labels:
+                self.add_label(label)
+        if not self.labels:
+            raise ValueError(self._no_labels(get_examples))
+        if not self.model.has_dim("nO"):
+            self.model.set_dim("nO", len(self.labels))
+        self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), 10)])
+        self._warn_of_lost_mentions(get_examples())
+
+    def _gold(self, examples: Iterable[Example]) -> List[MentionTable]:
+        index = {label: i for i, label in enumerate(self.labels)}
+        tables = []
+        for eg in examples:
+            mentions = gold_mentions(eg, self.key)
+            table = mention_table(mentions, index)
+            known = table[:, 2] >= 0
+            if not known.all():
+                self._warn_of_unknown_labels({m.label for m in mentions} - set(index))
+            tables.append(table[known])
+        return tables
+
+    def _warn_of_unknown_labels(self, labels: Set[str]) -> None:
+        new = sorted(labels - self._unknown_labels)
+        if new:
+            self._unknown_labels.update(new)
+            warnings.warn(
+                f"Component '{self.name}': mentions of doc.spans['{self.key}'] with the labels "
+                f"{new} are left out of the loss, because the component was initialized without "
+                "them.",
+                stacklevel=2,
+            )
+
+    def _warn_of_lost_mentions(self, examples: Iterable[Example]) -> None:
+        total = lost = 0
+        for eg in examples:
+            (table,) = self._gold([eg])
+            (learned,) = self.head.representable([eg.predicted], [table], len(self.labels))
+            total += len(table)
+            lost += int((~learned).sum())
+        if lost:
+            warnings.warn(
+                f"Component '{self.name}': {lost} of {total} mentions of doc.spans['{self.key}'] "
+                "cannot be learned, because they overlap a longer one, lie across two sections or "
+                f"hold only white space. {self.head.hint}",
+                stacklevel=2,
+            )
+
+    def _add_label_of(self, span: Span) -> None:
+        if not span.label_:
+            raise ValueError(
+                f"Component '{self.name}': the mention {span.text!r} of doc.spans['{self.key}'] "
+                f"in the document {span.doc.text[:50]!r} has no label."
+            )
+        self.add_label(span.label_)
+
+    def _no_labels(self, get_examples: Callable[[], Iterable[Example]]) -> str:
+        n_examples = 0
+        keys: Set[str] = set()
+        for eg in get_examples():
+            n_examples += 1
+            keys.update(key for key, group in eg.reference.spans.items() if len(group))
+        return (
+            f"Component '{self.name}' has no labels: none were given, and doc.spans['{self.key}'] "
+            f"holds no mention in any of {n_examples} examples. Span groups with mentions: "
+            f"{sorted(keys) or 'none'}. Expected mentions under the component's spans_key."
+        )

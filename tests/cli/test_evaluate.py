@@ -1,0 +1,100 @@
+import json
+
+import pytest
+from spacy.cli._util import app
+from typer.testing import CliRunner
+
+import spacy_bioie.cli.evaluate  # noqa: F401  (registers the command)
+
+RECORD = {"start_idx": 0, "end_idx": 3, "location": "title", "text_span": "mice"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    right = {**RECORD, "label": "animal"}
+    wrong = {**RECORD, "label": "human"}
+    gold = {str(i): {"entities": [right]} for i in range(4)}
+    contents = {
+        "gold.json": gold,
+        "pred.json": {**gold, "0": {"entities": [right, wrong, wrong]}, "x": {}},
+        "worse.json": {"0": {"entities": [right]}},
+        "illegal.json": {**gold, "2": {"entities": [{**RECORD, "label": "mouse"}]}},
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf8")
+    return tmp_path
+
+
+def run(folder, *names, **options):
+    arguments = ["bioie", "evaluate", *(str(folder / name) for name in names)]
+    for name, value in options.items():
+        arguments += [f"--{name}", str(value)]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_table_and_figures(files):
+    output = files / "out.json"
+    result = run(files, "gold.json", "pred.json", task="ner", rules="strict", json=output)
+    assert result.exit_code == 0, result.output
+    assert "ner, strict" in result.stdout
+    assert "4 documents, 4 gold items, 5 predictions counted" in result.stdout
+    assert "1 predictions repeat another one" in result.stdout
+    assert "1 predicted documents are not in gold" in result.stdout
+    assert "animal" in result.stdout
+    figures = json.loads(output.read_text(encoding="utf8"))
+    assert figures["averages"]["micro_p"] == pytest.approx(0.8)
+    assert figures["per_class"]["human"]["false_positives"] == 1
+
+
+def test_official_rules_by_default(files):
+    result = run(files, "gold.json", "pred.json", task="ner")
+    assert "ner, official-2025" in result.stdout
+    assert "2 predictions ignored" in result.stdout
+
+
+def test_comparison(files):
+    options = {"task": "ner", "rules": "strict", "resamples": 100, "seed": 1}
+    result = run(files, "gold.json", "pred.json", compare=files / "worse.json", **options)
+    assert result.exit_code == 0, result.output
+    assert "A - B" in result.stdout
+    again = run(files, "gold.json", "pred.json", compare=files / "worse.json", **options)
+    assert again.stdout == result.stdout
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("illegal.json", "illegal.json: PMID 2: entities[0]: field 'label': 'mouse' is not one of"),
+        ("absent.json", "absent.json: No such file or directory."),
+    ],
+)
+def test_errors_are_one_line(files, name, message):
+    result = run(files, "gold.json", name, task="ner", json=files / "out.json")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (files / "out.json").exists()
+
+
+def test_wrong_usage(files):
+    assert run(files, "gold.json", "pred.json").exit_code == 2
+    result = run(files, "gold.json", "pred.json", task="re")
+    assert result.exit_code == 2
+    assert "m-re" in result.stderr
+
+
+def test_help():
+    result = CliRunner().invoke(app, ["bioie", "evaluate", "--help"])
+    assert result.exit_code == 0
+    for name in ("--task", "--rules", "--json", "--compare", "--resamples", "--seed"):
+        assert name in result.stdout
+    assert "Exit codes" in result.stdout
+
+
+def test_choices_are_those_of_the_scorer():
+    from spacy_bioie.cli.evaluate import RulesName, TaskName
+    from spacy_bioie.scoring import RULES, TASKS
+
+    assert {task.value for task in TaskName} == set(TASKS)
+    assert tuple(rules.value for rules in RulesName) == RULES
