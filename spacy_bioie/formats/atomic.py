@@ -16,7 +16,9 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder is in the place of the file to write", str(path))
+        raise IsADirectoryError(
+            errno.EISDIR, "a folder is in the place of the file to write", str(path)
+        )
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield beside

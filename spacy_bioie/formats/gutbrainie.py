@@ -119,19 +119,21 @@ class _ArticleReader(RecordReader):
     def article(self, value: Any) -> Article:
         if not self.pmid.strip():
             raise self.error("", "expected a PMID as the key, found an empty one")
+        self.encodable("", self.pmid)
         self.object(value, "")
         if "metadata" in value:
             metadata = self.get(value, "", "metadata", dict)
             self.object(metadata, "metadata")
             rows = {name: self.get(value, "", name, list) for name in ("entities", "relations")}
             prefix = "metadata"
-        elif "title" in value or "abstract" in value:
-            metadata, rows, prefix = value, {"entities": [], "relations": []}, ""
-        else:
+        elif "entities" in value or "relations" in value or not {*value} & {*LOCATIONS}:
             raise self.error(
                 "metadata",
-                "missing: expected an object with title and abstract, or both in the article itself",
+                "missing: expected an object with title and abstract (or, in an article without "
+                "annotations, both in the article itself)",
             )
+        else:
+            metadata, rows, prefix = value, {"entities": [], "relations": []}, ""
         texts = {name: self.get(metadata, prefix, name, str) for name in LOCATIONS}
         for name, entry in metadata.items():
             self.encodable(join_field(prefix, name), entry)
@@ -173,23 +175,25 @@ class _ArticleReader(RecordReader):
         label = self.choice(row, field, "label", self.labels)
         uri = self.get(row, field, "uri", str) if self.linked else ""
         text = texts[location]
+        size = f"the {location} has {len(text)} characters"
         if not 0 <= start < len(text):
             raise self.error(
-                f"{field}.start_idx",
-                f"found {start}: expected 0 to {len(text) - 1}, the {location} has {len(text)} "
-                "characters",
+                f"{field}.start_idx", f"found {start}: expected a character of the section, {size}"
             )
-        if not start <= end < len(text):
+        if end < start:
             raise self.error(
                 f"{field}.end_idx",
-                f"found {end}: expected {start} (the start, ends are inclusive) to "
-                f"{len(text) - 1}, the {location} has {len(text)} characters",
+                f"found {end}: expected {start}, the start, or more (ends are inclusive)",
+            )
+        if end >= len(text):
+            raise self.error(
+                f"{field}.end_idx", f"found {end}: expected a character of the section, {size}"
             )
         if span != text[start : end + 1]:
             raise self.error(
                 f"{field}.text_span",
-                f"found {span!r}: expected {text[start : end + 1]!r}, the {location}'s characters "
-                f"{start} to {end}",
+                f"found {span[:80]!r}: expected {text[start : end + 1][:80]!r}, characters "
+                f"{start} to {end} of the {location}",
             )
         if not span.strip():
             raise self.error(

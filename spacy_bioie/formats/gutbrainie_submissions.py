@@ -122,9 +122,7 @@ def submission(
     sections, or a PMID that occurs twice, and ValueError for an unknown task.
     """
     if task not in ("ner", "nerd", *_LISTS):
-        raise ValueError(
-            f"Unknown task '{task}': expected one of ner, nerd, {', '.join(_LISTS)}."
-        )
+        raise ValueError(f"Unknown task '{task}': expected one of ner, nerd, {', '.join(_LISTS)}.")
     return _by_pmid(_articles(docs, spans_key, report), lambda a: _submitted(a, task), "")
 
 

@@ -1,0 +1,148 @@
+"""What the whole pipeline costs over the bare forward pass of its encoder, on the same texts.
+
+    python benchmarks/pipeline_overhead.py PIPELINE ARTICLES.json --name NAME
+
+Both run in this process, one after the other, several times in turn; the ratio is that of the
+medians. The bare pass is what ``transformers`` does alone: its tokenizer on titles and abstracts,
+batches sorted by length, the encoder's forward pass in the precision that the pipeline uses. The
+breakdown runs the components one by one over the same documents. Naming mentions (the vectors of
+their names) has a row of its own: ``first`` with an empty cache, ``again`` with a full one.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import spacy
+import torch
+from results import describe_files, write_result
+
+from spacy_bioie.annotation import join_sections
+from spacy_bioie.formats import read_articles
+
+PIECES = 4096
+
+
+def bare_encoder(nlp: Any) -> Callable[[List[str]], None]:
+    """The forward pass over sections, outside spaCy."""
+    model = nlp.get_pipe("transformer").model
+    encoder, tokenizer = model.transformer, model.tokenizer
+    mixed = bool(nlp.config["components"]["transformer"]["model"].get("mixed_precision"))
+    device = next(encoder.parameters()).device
+    longest = encoder.config.max_position_embeddings
+
+    def run(texts: List[str]) -> None:
+        sections = [section for text in texts for section in text.split("\n") if section]
+        pieces = tokenizer(sections, truncation=True, max_length=longest)["input_ids"]
+        batch: List[List[int]] = []
+        for row in [*sorted(pieces, key=len), None]:
+            if batch and (row is None or len(row) * (len(batch) + 1) > PIECES):
+                width = max(len(ids) for ids in batch)
+                ids = torch.zeros((len(batch), width), dtype=torch.long)
+                mask = torch.zeros_like(ids)
+                for i, values in enumerate(batch):
+                    ids[i, : len(values)] = torch.tensor(values)
+                    mask[i, : len(values)] = 1
+                with torch.inference_mode(), torch.autocast(device.type, enabled=mixed):
+                    encoder(ids.to(device), attention_mask=mask.to(device))
+                batch = []
+            if row is not None:
+                batch.append(row)
+
+    encoder.eval()
+    return run
+
+
+def breakdown(nlp: Any, texts: List[str]) -> Dict[str, float]:
+    """Seconds of the tokenizer and of each component over the same documents."""
+    seconds = {}
+    start = time.perf_counter()
+    docs = [nlp.make_doc(text) for text in texts]
+    seconds["tokenizer"] = time.perf_counter() - start
+    for name, component in nlp.pipeline:
+        start = time.perf_counter()
+        docs = list(component.pipe(docs, batch_size=nlp.batch_size))
+        seconds[name] = time.perf_counter() - start
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pipeline")
+    parser.add_argument("articles", type=Path)
+    parser.add_argument("--name", required=True, help="name of the file in results/")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="torch threads, 0 for its default")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    nlp = spacy.load(arguments.pipeline)
+    texts = [
+        join_sections(article.title, article.abstract)
+        for article in read_articles(arguments.articles)
+    ]
+    bare = bare_encoder(nlp)
+    linker = nlp.get_pipe("faiss_entity_linker") if nlp.has_pipe("faiss_entity_linker") else None
+
+    def whole(batch: List[str]) -> None:
+        for _ in nlp.pipe(batch):
+            pass
+
+    def timed(run: Callable[[List[str]], None]) -> float:
+        start = time.perf_counter()
+        run(texts)
+        return time.perf_counter() - start
+
+    begin = time.perf_counter()
+    timed(bare), timed(whole)  # warm-up
+    seconds: Dict[str, List[float]] = {"bare": [], "first": [], "again": []}
+    parts: Dict[str, List[float]] = {}
+    for _ in range(arguments.runs):
+        seconds["bare"].append(timed(bare))
+        if linker is not None:
+            linker.kb.clear_name_cache()
+        seconds["first"].append(timed(whole))
+        seconds["again"].append(timed(whole))
+        if linker is not None:
+            linker.kb.clear_name_cache()
+        first = breakdown(nlp, texts)
+        again = breakdown(nlp, texts)
+        if linker is not None:
+            again["name_vectors_first"] = first["faiss_entity_linker"] - again["faiss_entity_linker"]
+        for name, value in again.items():
+            parts.setdefault(name, []).append(value)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    metrics = {
+        "ratio_to_bare_encoder_first": median["first"] / median["bare"],
+        "ratio_to_bare_encoder_again": median["again"] / median["bare"],
+        "docs_per_second_bare": len(texts) / median["bare"],
+        "docs_per_second_first": len(texts) / median["first"],
+        "docs_per_second_again": len(texts) / median["again"],
+    }
+    metrics.update({f"seconds_{k}": statistics.median(v) for k, v in parts.items()})
+    path = write_result(
+        arguments.name,
+        benchmark="pipeline_overhead",
+        system=nlp.meta["name"],
+        metrics=metrics,
+        data=describe_files([arguments.articles]),
+        config={
+            "runs": arguments.runs,
+            "threads": torch.get_num_threads(),
+            "pipeline": nlp.pipe_names,
+        },
+        seeds=[],
+        seconds=time.perf_counter() - begin,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+    json.dump(metrics, sys.stdout, indent=2)
+    print(f"\n{path.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""This package's own JSONL: one document a line, with all that a Doc carries.
+
+A line is an object with these fields; offsets count the characters of ``text`` from 0 and ends
+are exclusive::
+
+    id                  string, the document's id (may be empty)
+    text                string
+    sections            list of {name, start, end}
+    mentions            list of {id, start, end, text, label, concept_id, score, candidates}
+    relations           list of {head, label, tail, score}; head and tail are mention ids
+    concept_relations   list of {head, head_label, label, tail, tail_label, score}; head and tail
+                        are concept ids. Derived from the others, not read
+    meta                object, what the corpus says about the document
+
+``concept_id`` is "" for no link; ``score`` of a mention is null where there is none, and
+``candidates`` is null or a list of [concept id, score], best first. Read are lines with ``id``
+and ``text`` and, where they are given, the others; a mention needs ``start``, ``end`` and
+``label``, a relation ``head``, ``label`` and ``tail``. Scores have float32 precision.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Union
+
+import numpy
+from spacy.tokens import Doc
+
+from ..annotation import (
+    META_KEY,
+    SPANS_KEY,
+    Candidates,
+    Mention,
+    Section,
+    find_sections,
+    get_concept_relations,
+    get_mentions,
+    get_relation_rows,
+    get_sections,
+    mention_characters,
+    relations_key,
+    set_mentions,
+    set_relations,
+    set_sections,
+)
+from .articles import Tokenize, make_doc, token_ranges, with_exact_characters
+from .atomic import replacing
+from .errors import FormatError
+from .strict_json import RecordReader, kind_name, parse_json, read_utf8
+
+Row = Dict[str, Any]
+
+
+def write_jsonl(docs: Iterable[Doc], path: Union[str, Path], *, spans_key: str = SPANS_KEY) -> int:
+    """Write one line a document and return their number; the file is complete or untouched.
+
+    Raises ValueError for a value of the metadata that JSON does not have, OSError.
+    """
+    count = 0
+    with replacing(path) as beside, beside.open("w", encoding="utf8", newline="\n") as file:
+        for doc in docs:
+            record = doc_to_record(doc, spans_key)
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def read_jsonl(
+    path: Union[str, Path],
+    nlp: Tokenize,
+    *,
+    spans_key: str = SPANS_KEY,
+    skip_invalid: bool = False,
+    report: Optional[List[FormatError]] = None,
+) -> Iterator[Doc]:
+    """Read the documents of a file, one a line; empty lines are passed over.
+
+    ``nlp`` is a pipeline, of which only the tokenizer runs, or a function from a text to a Doc.
+    Raises FormatError, naming file, line and field; with ``skip_invalid`` the line is left out
+    and the error appended to ``report``. Raises OSError.
+    """
+    path = Path(path)
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        record = f"line {number}"
+        try:
+            doc = record_to_doc(
+                parse_json(line, path, record), nlp, spans_key, file=path, record=record
+            )
+        except FormatError as error:
+            if not skip_invalid:
+                raise
+            if report is not None:
+                report.append(error)
+            continue
+        yield doc
+
+
+def doc_to_record(doc: Doc, spans_key: str = SPANS_KEY) -> Row:
+    """The object of one line: what the Doc carries, as plain values."""
+    text = doc.text
+    meta = dict(doc.user_data.get(META_KEY) or {})
+    identifier = str(meta.pop("id", ""))
+    sections = get_sections(doc)
+    for section in sections:
+        if meta.get(section.name) == text[section.start : section.end]:
+            del meta[section.name]
+    own = relations_key(doc) == spans_key
+    return {
+        "id": identifier,
+        "text": text,
+        "sections": [section._asdict() for section in sections],
+        "mentions": [_mention_row(doc, mention) for mention in get_mentions(doc, spans_key)],
+        "relations": [
+            {"head": head, "label": label, "tail": tail, "score": _plain(score)}
+            for head, label, tail, score in (get_relation_rows(doc) if own else ())
+        ],
+        "concept_relations": [
+            {**relation._asdict(), "score": _plain(relation.score)}
+            for relation in (get_concept_relations(doc) if own else ())
+        ],
+        "meta": meta,
+    }
+
+
+def record_to_doc(
+    value: Any,
+    nlp: Tokenize,
+    spans_key: str = SPANS_KEY,
+    *,
+    file: Union[str, Path] = "",
+    record: str = "",
+) -> Doc:
+    """Make a Doc of the object of one line. Raises FormatError with ``file`` and ``record``."""
+    reader = _LineReader(file, record)
+    reader.object(value, "")
+    identifier = reader.get(value, "", "id", str)
+    if identifier:
+        reader.record = f"{record} (id {identifier})".strip()
+    text = reader.get(value, "", "text", str)
+    doc = make_doc(nlp, text)
+    sections = reader.sections(value)
+    if sections is not None and sections != find_sections(text):
+        try:
+            set_sections(doc, sections)
+        except ValueError as error:
+            raise reader.error("sections", str(error)) from None
+    mentions = reader.mentions(value, doc)
+    try:
+        mentions = set_mentions(doc, spans_key, mentions)
+    except ValueError as error:
+        raise reader.error("mentions", str(error)) from None
+    set_relations(doc, spans_key, reader.relations(value, {mention.id for mention in mentions}))
+    meta = reader.get(value, "", "meta", dict) if "meta" in value else {}
+    reader.encodable("meta", meta)
+    if identifier:
+        meta = {"id": identifier, **meta}
+    if meta:
+        doc.user_data[META_KEY] = meta
+    return doc
+
+
+class _LineReader(RecordReader):
+    def rows(self, value: Row, name: str) -> Iterator[Any]:
+        for i, row in enumerate(self.get(value, "", name, list) if name in value else ()):
+            field = f"{name}[{i}]"
+            yield field, self.object(row, field)
+
+    def sections(self, value: Row) -> Optional[List[Section]]:
+        if "sections" not in value:
+            return None
+        return [
+            Section(
+                self.get(row, field, "name", str),
+                self.get(row, field, "start", int),
+                self.get(row, field, "end", int),
+            )
+            for field, row in self.rows(value, "sections")
+        ]
+
+    def mentions(self, value: Row, doc: Doc) -> List[Mention]:
+        text = doc.text
+        rows = list(self.rows(value, "mentions"))
+        characters = []
+        for field, row in rows:
+            start = self.get(row, field, "start", int)
+            end = self.get(row, field, "end", int)
+            if not 0 <= start < end <= len(text):
+                raise self.error(
+                    field,
+                    f"found characters {start} to {end}: expected 0 <= start < end <= {len(text)}, "
+                    "the length of the text (ends are exclusive)",
+                )
+            if "text" in row and row["text"] != text[start:end]:
+                raise self.error(
+                    f"{field}.text", f"found {row['text']!r}: expected {text[start:end][:80]!r}"
+                )
+            characters.append((start, end))
+        mentions = []
+        borders = token_ranges(doc, characters)
+        for (field, row), (start, end), (first, last) in zip(
+            rows, characters, borders, strict=True
+        ):
+            if first >= last:
+                raise self.error(field, "covers no token: expected more than white space")
+            mention = Mention(
+                first,
+                last,
+                self.get(row, field, "label", str),
+                self.get(row, field, "id", str) if "id" in row else "",
+                self.get(row, field, "concept_id", str) if "concept_id" in row else "",
+                self.score(row, field, None),
+                self.candidates(row, field),
+            )
+            mentions.append(with_exact_characters(doc, mention, start, end))
+        return mentions
+
+    def relations(self, value: Row, known: Any) -> List[Any]:
+        rows = []
+        for field, row in self.rows(value, "relations"):
+            head, label, tail = (
+                self.get(row, field, key, str) for key in ("head", "label", "tail")
+            )
+            for key, mention in (("head", head), ("tail", tail)):
+                if mention not in known:
+                    raise self.error(
+                        f"{field}.{key}", f"found {mention!r}: expected the id of a mention"
+                    )
+            rows.append((head, label, tail, self.score(row, field, 1.0)))
+        return rows
+
+    def score(self, row: Row, field: str, default: Optional[float]) -> Optional[float]:
+        found = row.get("score")
+        if found is None:
+            return default
+        if isinstance(found, bool) or not isinstance(found, (int, float)):
+            raise self.error(f"{field}.score", f"expected a number, found {kind_name(found)}")
+        return float(found)
+
+    def candidates(self, row: Row, field: str) -> Optional[Candidates]:
+        found = row.get("candidates")
+        if found is None:
+            return None
+        try:
+            pairs = [(concept, float(score)) for concept, score in found]
+            if all(isinstance(concept, str) for concept, _ in pairs):
+                return pairs
+        except (TypeError, ValueError):
+            pass
+        raise self.error(f"{field}.candidates", "expected a list of [concept id, score]")
+
+
+def _mention_row(doc: Doc, mention: Mention) -> Row:
+    start, end = mention_characters(doc, mention)
+    candidates = mention.candidates
+    return {
+        "id": mention.id,
+        "start": start,
+        "end": end,
+        "text": doc.text[start:end],
+        "label": mention.label,
+        "concept_id": mention.kb_id,
+        "score": None if mention.score is None else _plain(mention.score),
+        "candidates": candidates and [[concept, _plain(score)] for concept, score in candidates],
+    }
+
+
+def _plain(score: float) -> float:
+    """The shortest number that is the same float32."""
+    return float(str(numpy.float32(score)))

@@ -1,0 +1,140 @@
+"""The encoder inside its thinc layer: half precision, and gradients over several passes.
+
+thinc's own shim computes half precision on CUDA alone, and divides all gradients by the scale of
+the loss after each backward pass. An update of this package has several passes, one for each
+length bucket and, with ``accumulate_gradient``, for each part of a batch, so the gradients of the
+earlier passes would be divided again and again. Here they stay scaled until the update ends.
+"""
+
+import warnings
+from typing import Any, Callable, Tuple
+
+import torch
+from spacy_transformers.data_classes import HFObjects
+from spacy_transformers.layers.hf_shim import HFShim
+from thinc.api import Model, xp2torch
+from thinc.layers.pytorchwrapper import forward as pytorch_forward
+from thinc.shims.shim import Shim
+from thinc.types import ArgsKwargs
+
+
+class EncoderShim(HFShim):
+    """A transformer and its tokenizer, with mixed precision on CUDA and on CPU.
+
+    On CUDA that is float16 with scaled gradients, as in thinc. On a CPU with bfloat16
+    instructions it is bfloat16, which has the range of float32 and needs no scaling; on one
+    without them the encoder runs in full precision, which is faster there.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._scaled_passes = 0
+
+    def copy(self) -> "EncoderShim":
+        copied = super().copy()
+        # The optimizer keeps its moments by this id: two encoders must not share them.
+        with Shim.global_id_lock:
+            Shim.global_id += 1
+            copied.id = Shim.global_id
+        return copied
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        self._model.eval()
+        with torch.no_grad(), self._autocast():
+            outputs = self._model(*inputs.args, **inputs.kwargs)
+        self._model.train()
+        return outputs
+
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable]:
+        self._model.train()
+        with self._autocast():
+            outputs = self._model(*inputs.args, **inputs.kwargs)
+
+        def backprop(grads: ArgsKwargs) -> ArgsKwargs:
+            if self._scales:
+                grads.kwargs["grad_tensors"] = self._grad_scaler.scale(
+                    grads.kwargs["grad_tensors"]
+                )
+                self._scaled_passes += 1
+            torch.autograd.backward(*grads.args, **grads.kwargs)
+            return ArgsKwargs(args=(), kwargs={})
+
+        return outputs, backprop
+
+    def finish_update(self, optimizer) -> None:
+        if self._scaled_passes:
+            gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+            self._grad_scaler.unscale(gradients)
+            self._scaled_passes = 0
+        super().finish_update(optimizer)
+
+    @property
+    def _scales(self) -> bool:
+        return self._mixed_precision and self.device.type == "cuda"
+
+    def _autocast(self) -> Any:
+        device = self.device.type
+        dtype = torch.float16 if device == "cuda" else torch.bfloat16
+        enabled = self._mixed_precision and (device != "cpu" or cpu_has_bfloat16())
+        if self._mixed_precision and not enabled:
+            warnings.warn(
+                "mixed_precision: this CPU has no bfloat16 instructions; the encoder runs in "
+                "full precision.",
+                stacklevel=2,
+            )
+        return torch.autocast(device, dtype=dtype, enabled=enabled)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether bfloat16 is fast on this CPU (AVX512-BF16 or AMX)."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    found = (getattr(torch.cpu, check, None) for check in checks)
+    return any(check() for check in found if check is not None)
+
+
+def encoder_layer(
+    tokenizer_config: dict,
+    transformer_config: dict,
+    mixed_precision: bool,
+    grad_scaler_config: dict,
+) -> Model:
+    """Wrap a transformer, which is set later, as Model[WordpieceBatch, ModelOutput].
+
+    The output holds torch tensors. Its gradient is one tensor, that of ``last_hidden_state``.
+    """
+    objects = HFObjects(None, None, None, dict(tokenizer_config), dict(transformer_config))
+    return Model(
+        "hf-pytorch",
+        pytorch_forward,
+        attrs={"convert_inputs": _convert_inputs, "convert_outputs": _convert_outputs},
+        shims=[
+            EncoderShim(
+                objects,
+                mixed_precision=mixed_precision,
+                grad_scaler_config=dict(grad_scaler_config),
+            )
+        ],
+        dims={"nI": None, "nO": None},
+    )
+
+
+def _convert_inputs(model: Model, wordpieces: Any, is_train: bool):
+    device = model.shims[0].device
+    kwargs = {
+        "input_ids": xp2torch(wordpieces.input_ids, device=device),
+        "attention_mask": xp2torch(wordpieces.attention_mask, device=device),
+    }
+    if wordpieces.token_type_ids is not None:
+        kwargs["token_type_ids"] = xp2torch(wordpieces.token_type_ids, device=device)
+    return ArgsKwargs(args=(), kwargs=kwargs), lambda d_inputs: []
+
+
+def _convert_outputs(model: Model, inputs_outputs: Tuple, is_train: bool):
+    _, output = inputs_outputs
+    hidden = output.last_hidden_state
+
+    def backprop(d_hidden: torch.Tensor) -> ArgsKwargs:
+        gradient = d_hidden.to(device=hidden.device, dtype=hidden.dtype)
+        return ArgsKwargs(args=((hidden,),), kwargs={"grad_tensors": [gradient]})
+
+    return output, backprop

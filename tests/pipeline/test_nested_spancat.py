@@ -1,0 +1,469 @@
+"""The component nested_spancat, alone and on a shared tok2vec or transformer."""
+
+import warnings
+
+import numpy
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from spacy.util import fix_random_seed, load_config_from_str
+from thinc.api import Model
+
+from spacy_bioie.annotation import Mention, get_mentions, set_mentions
+from spacy_bioie.pipeline.nested_spancat import NestedSpanCategorizer
+
+GUT = "Gut bacteria\nGut bacteria of mice change  anxiety."
+TRAIN = [
+    (
+        GUT,
+        [
+            (0, 12, "bacteria"),
+            (13, 25, "bacteria"),
+            (29, 33, "animal"),
+            (42, 49, "DDF"),
+        ],
+    ),
+    ("Depression\nThe small intestine of rats and depression", None),
+    ("Nothing here.", []),
+    ("", []),
+]
+TRAIN[1] = (
+    TRAIN[1][0],
+    [(0, 10, "DDF"), (15, 30, "anatomical location"), (34, 38, "animal"), (43, 53, "DDF")],
+)
+NESTED = [
+    (GUT, [*TRAIN[0][1], (0, 3, "anatomical location"), (13, 16, "anatomical location")]),
+    *TRAIN[1:],
+]
+TOK2VEC = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "pretrained_vectors": None,
+    "width": 32,
+    "depth": 2,
+    "embed_size": 300,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": True,
+}
+ALL_HEADS = pytest.mark.parametrize(
+    "chains,decoder",
+    [("joint", "argmax"), ("joint", "crf"), ("per_label", "argmax"), ("per_label", "crf")],
+)
+
+
+def model_config(chains="joint", decoder="crf", tok2vec=TOK2VEC, **settings):
+    return {
+        "@architectures": "spacy_bioie.SpanTagger.v1",
+        "chains": chains,
+        "decoder": decoder,
+        "tok2vec": tok2vec,
+        **settings,
+    }
+
+
+def make_nlp(chains="joint", decoder="crf", *, model=None, **config):
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    model = model_config(chains, decoder) if model is None else model
+    nlp.add_pipe("nested_spancat", config={"model": model, **config})
+    return nlp
+
+
+def make_examples(nlp, data=TRAIN, key="sc"):
+    examples = []
+    for text, spans in data:
+        reference = nlp.make_doc(text)
+        found = [reference.char_span(i, j, label=label) for i, j, label in spans]
+        set_mentions(reference, key, [Mention(s.start, s.end, s.label_) for s in found])
+        examples.append(Example(nlp.make_doc(text), reference))
+    return examples
+
+
+def train(nlp, examples, steps=60):
+    optimizer = nlp.initialize(lambda: examples)
+    losses = {}
+    for _ in range(steps):
+        losses = {}
+        nlp.update(examples, sgd=optimizer, losses=losses)
+    return losses
+
+
+def borders(doc, key="sc"):
+    return sorted((m.start, m.end, m.label) for m in get_mentions(doc, key))
+
+
+def gold_borders(example, key="sc"):
+    return borders(example.reference, key)
+
+
+def assert_same_spans(doc, other):
+    assert borders(doc) == borders(other)
+    assert [s.id_ for s in doc.spans["sc"]] == [s.id_ for s in other.spans["sc"]]
+    numpy.testing.assert_allclose(scores_of(doc), scores_of(other), rtol=1e-3, atol=1e-5)
+
+
+def scores_of(doc, key="sc"):
+    return numpy.asarray(doc.spans[key].attrs.get("scores", []), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    nlp = make_nlp("per_label", "crf")
+    examples = make_examples(nlp, NESTED)
+    train(nlp, examples)
+    return nlp, examples
+
+
+def test_implicit_labels_come_in_the_order_of_the_corpus():
+    nlp = make_nlp()
+    nlp.initialize(lambda: make_examples(nlp))
+    pipe = nlp.get_pipe("nested_spancat")
+    assert pipe.labels == ("bacteria", "animal", "DDF", "anatomical location")
+    assert pipe.label_data == list(pipe.labels)
+
+
+def test_explicit_labels():
+    nlp = make_nlp()
+    pipe = nlp.get_pipe("nested_spancat")
+    given = ["anatomical location", "B-cell", "DDF", "animal", "bacteria"]
+    pipe.initialize(lambda: make_examples(nlp), nlp=nlp, labels=given)
+    assert pipe.labels == tuple(given)
+    with pytest.raises(ValueError):
+        pipe.add_label("gene")
+
+
+def test_added_labels_are_kept():
+    nlp = make_nlp()
+    pipe = nlp.get_pipe("nested_spancat")
+    assert pipe.add_label("gene") == 1
+    assert pipe.add_label("gene") == 0
+    with pytest.raises(ValueError, match="label"):
+        pipe.add_label("")
+    nlp.initialize(lambda: make_examples(nlp))
+    assert pipe.labels[0] == "gene"
+    assert len(pipe.labels) == 5
+
+
+def test_no_label_at_all():
+    nlp = make_nlp()
+    with pytest.raises(ValueError, match=r"no labels.*doc\.spans\['sc'\]"):
+        nlp.initialize()
+
+
+def test_mentions_under_another_key():
+    nlp = make_nlp()
+    examples = make_examples(nlp, key="entities")
+    with pytest.raises(ValueError, match=r"doc\.spans\['sc'\].*4 examples.*\['entities'\]"):
+        nlp.initialize(lambda: examples)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="threshold"):
+        make_nlp(threshold=1.5)
+    with pytest.raises(ValueError, match="loss_weight"):
+        make_nlp(loss_weight=-1.0)
+
+
+def test_a_model_that_finds_no_spans():
+    nlp = make_nlp(model={**TOK2VEC})
+    with pytest.raises(ValueError, match="SpanTagger"):
+        nlp.initialize(lambda: make_examples(nlp))
+
+
+@ALL_HEADS
+def test_overfits_and_reloads(tmp_path, chains, decoder):
+    nlp = make_nlp(chains, decoder)
+    data = NESTED if chains == "per_label" else TRAIN
+    examples = make_examples(nlp, data)
+    losses = train(nlp, examples)
+    assert losses["nested_spancat"] < 0.2
+    docs = [nlp(text) for text, _ in data]
+    for doc, example in zip(docs, examples, strict=True):
+        assert borders(doc) == gold_borders(example)
+        assert len(scores_of(doc)) == len(doc.spans["sc"])
+        assert ((scores_of(doc) > 0.5) & (scores_of(doc) <= 1.0)).all()
+        assert [s.id_ for s in doc.spans["sc"]] == [
+            f"T{i}" for i in range(1, len(doc.spans["sc"]) + 1)
+        ]
+    assert nlp.evaluate(examples)["spans_sc_f"] == 1.0
+    nlp.to_disk(tmp_path)
+    from_disk = spacy.load(tmp_path)
+    from_bytes = make_nlp(chains, decoder).from_bytes(nlp.to_bytes())
+    for other in (from_disk, from_bytes):
+        assert other.get_pipe("nested_spancat").labels == nlp.get_pipe("nested_spancat").labels
+        for doc, again in zip(docs, other.pipe(text for text, _ in data), strict=True):
+            assert_same_spans(doc, again)
+
+
+def test_hidden_layer_reloads(tmp_path):
+    nlp = make_nlp(model=model_config(hidden_size=16))
+    examples = make_examples(nlp)
+    train(nlp, examples, steps=5)
+    nlp.to_disk(tmp_path)
+    assert_same_spans(nlp(GUT), spacy.load(tmp_path)(GUT))
+
+
+def test_joint_chain_warns_of_nested_mentions():
+    nlp = make_nlp("joint")
+    with pytest.warns(UserWarning, match="2 of 10 mentions.*per_label"):
+        nlp.initialize(lambda: make_examples(nlp, NESTED))
+    nlp = make_nlp("per_label")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp.initialize(lambda: make_examples(nlp, NESTED))
+
+
+@ALL_HEADS
+def test_empty_input(chains, decoder):
+    nlp = make_nlp(chains, decoder)
+    nlp.initialize(lambda: make_examples(nlp))
+    pipe = nlp.get_pipe("nested_spancat")
+    assert pipe.predict([]) == []
+    for texts in ([""], ["", ""], ["  "], ["\n"], ["", "Mice.", " \n "], ["<i></i>", "😀\x00"]):
+        docs = list(nlp.pipe(texts))
+        assert all("sc" in doc.spans for doc in docs)
+        examples = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in texts]
+        losses = pipe.update(examples, sgd=nlp.create_optimizer())
+        assert numpy.isfinite(losses["nested_spancat"])
+    assert pipe.update([]) == {"nested_spancat": 0.0}
+
+
+def test_predict_changes_nothing(trained):
+    nlp, _ = trained
+    doc = nlp.make_doc(GUT)
+    nlp.get_pipe("nested_spancat").predict([doc])
+    assert len(doc.spans) == 0 and not doc.ents
+
+
+def test_batch_equals_single(trained):
+    nlp, _ = trained
+    texts = [text for text, _ in NESTED] * 3 + ["Rats have anxiety and gut bacteria. " * 20]
+    for doc, text in zip(nlp.pipe(texts, batch_size=5), texts, strict=True):
+        assert_same_spans(doc, nlp(text))
+
+
+def test_two_processes(trained):
+    nlp, _ = trained
+    texts = [text for text, _ in NESTED] * 3
+    for doc, text in zip(nlp.pipe(texts, n_process=2, batch_size=3), texts, strict=True):
+        assert_same_spans(doc, nlp(text))
+
+
+def test_doc_bin(trained):
+    nlp, _ = trained
+    docs = list(nlp.pipe(text for text, _ in NESTED))
+    stored = DocBin(docs=docs, store_user_data=True).to_bytes()
+    for doc, again in zip(docs, DocBin().from_bytes(stored).get_docs(nlp.vocab), strict=True):
+        assert_same_spans(doc, again)
+
+
+def test_replaces_the_group(trained):
+    nlp, _ = trained
+    doc = nlp.make_doc(GUT)
+    set_mentions(doc, "sc", [Mention(0, 1, "old"), Mention(1, 2, "old")])
+    set_mentions(doc, "other", [Mention(0, 1, "old")])
+    nlp.get_pipe("nested_spancat")(doc)
+    assert "old" not in {span.label_ for span in doc.spans["sc"]}
+    assert len(doc.spans["other"]) == 1
+
+
+def test_threshold_is_read_when_spans_are_written(trained):
+    nlp, _ = trained
+    pipe = nlp.get_pipe("nested_spancat")
+    scores = scores_of(nlp(GUT))
+    middle = float(numpy.median(scores))
+    pipe.cfg["threshold"] = middle
+    try:
+        kept = scores_of(nlp(GUT))
+    finally:
+        pipe.cfg["threshold"] = 0.0
+    assert 0 < len(kept) == int((scores >= numpy.float32(middle)).sum()) < len(scores)
+
+
+def test_set_ents_takes_the_best_flat_subset():
+    nlp = make_nlp("per_label", "argmax", set_ents=True)
+    examples = make_examples(nlp, NESTED)
+    train(nlp, examples)
+    doc = nlp(GUT)
+    assert borders(doc) == gold_borders(examples[0])
+    ranked = sorted(get_mentions(doc), key=lambda m: -m.score)
+    expected, taken = set(), set()
+    for mention in ranked:
+        if not taken & set(range(mention.start, mention.end)):
+            taken |= set(range(mention.start, mention.end))
+            expected.add((mention.start, mention.end, mention.label))
+    assert {(e.start, e.end, e.label_) for e in doc.ents} == expected
+    assert len(doc.ents) < len(doc.spans["sc"])
+
+
+def test_unknown_label_is_left_out_with_one_warning():
+    nlp = make_nlp()
+    pipe = nlp.get_pipe("nested_spancat")
+    examples = make_examples(nlp)
+    known = ["bacteria", "animal", "anatomical location"]
+    with pytest.warns(UserWarning, match="'DDF'"):
+        pipe.initialize(lambda: examples, nlp=nlp, labels=known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses = pipe.update(examples, sgd=nlp.create_optimizer())
+        figures = nlp.evaluate(examples)
+    assert losses["nested_spancat"] > 0
+    assert figures["spans_sc_per_type"]["DDF"]["r"] == 0.0
+
+
+def test_gold_on_other_tokens():
+    nlp = make_nlp()
+    words = ["Gut", " bacteria", "\n", "Gut ba", "cteria", " of mice cha", "nge  anxiety", "."]
+    predicted = Doc(nlp.vocab, words=words, spaces=[False] * len(words))
+    assert predicted.text == GUT
+    reference = make_examples(nlp)[0].reference
+    examples = [Example(predicted, reference)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("nested_spancat")
+    (table,) = pipe._gold(examples)
+    assert table.tolist() == [[0, 2, 0], [3, 5, 0], [5, 6, 1], [6, 7, 2]]
+    optimizer = nlp.create_optimizer()
+    for _ in range(40):
+        pipe.update(examples, sgd=optimizer)
+    found = predicted.copy()
+    pipe(found)
+    assert [span.text.strip() for span in found.spans["sc"]] == [
+        *("Gut bacteria", "Gut bacteria", "of mice cha", "nge  anxiety")
+    ]
+
+
+def test_mentions_that_cross_sections_are_not_learned():
+    nlp = make_nlp()
+    examples = make_examples(nlp, [(GUT, [(4, 16, "bacteria"), (29, 33, "animal")])])
+    with pytest.warns(UserWarning, match="1 of 2 mentions.*two sections"):
+        nlp.initialize(lambda: examples)
+    nlp.update(examples, sgd=nlp.create_optimizer())
+
+
+@pytest.mark.parametrize("chains", ["joint", "per_label"])
+def test_a_document_of_100000_characters(chains):
+    nlp = make_nlp(chains)
+    text = ("Gut bacteria of mice change anxiety and depression in rats. " * 1700)[:100_000]
+    assert len(text) == 100_000
+    data = [*TRAIN, (text, [(60 * i, 60 * i + 12, "bacteria") for i in range(1600)])]
+    examples = make_examples(nlp, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no mention is lost where the text is cut
+        optimizer = nlp.initialize(lambda: examples)
+    losses = {}
+    nlp.update(examples, sgd=optimizer, losses=losses)
+    assert numpy.isfinite(losses["nested_spancat"])
+    doc = nlp(text)
+    assert len(doc) > 15_000
+    assert len(scores_of(doc)) == len(doc.spans["sc"])
+
+
+def listener(width=32):
+    return {"@architectures": "spacy.Tok2VecListener.v1", "width": width, "upstream": "*"}
+
+
+def make_shared_nlp(**config):
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
+    nlp.add_pipe("nested_spancat", config={"model": model_config(tok2vec=listener()), **config})
+    return nlp
+
+
+def gradient_of_tok2vec(nlp, examples):
+    """The summed size of the gradient that an update leaves in the shared layer."""
+    tok2vec = nlp.get_pipe("tok2vec").model
+    nlp.update(examples, sgd=None)
+    total = 0.0
+    for node in tok2vec.walk():
+        for name in node.param_names:
+            if node.has_grad(name):
+                total += float(numpy.abs(node.get_grad(name)).sum())
+                node.set_grad(name, 0 * node.get_grad(name))
+    return total
+
+
+def test_batch_without_mentions_reaches_the_shared_layer():
+    nlp = make_shared_nlp()
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    assert gradient_of_tok2vec(nlp, examples) > 0
+    assert gradient_of_tok2vec(nlp, examples[2:]) > 0  # a text without mentions and an empty one
+
+
+def test_last_listener_without_mentions_keeps_the_gradient_of_the_others():
+    nlp = make_shared_nlp()
+    second = {"model": model_config(tok2vec=listener()), "spans_key": "other"}
+    nlp.add_pipe("nested_spancat", name="second", config=second)
+    nlp.get_pipe("second").add_label("unused")
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    gradients = []
+    for weight in (1.0, 0.0):
+        nlp.get_pipe("second").loss_weight = weight
+        gradients.append(gradient_of_tok2vec(nlp, examples))
+    assert gradients[1] > 0 and gradients[0] != gradients[1]
+
+
+def test_loss_weight_scales_the_gradient_of_the_shared_layer():
+    gradients, losses = [], []
+    for weight in (1.0, 0.5):
+        nlp = make_shared_nlp(loss_weight=weight)
+        nlp.get_pipe("nested_spancat").model.get_ref("head").shims[0]._model.dropout.p = 0.0
+        examples = make_examples(nlp)
+        nlp.initialize(lambda examples=examples: examples)
+        gradients.append(gradient_of_tok2vec(nlp, examples))
+        losses.append(nlp.update(examples, sgd=None)["nested_spancat"])
+    assert gradients[1] == pytest.approx(0.5 * gradients[0], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_shared_layer_trains_reloads_and_can_be_copied_in(tmp_path):
+    nlp = make_shared_nlp()
+    examples = make_examples(nlp)
+    train(nlp, examples)
+    doc = nlp(GUT)
+    assert borders(doc) == gold_borders(examples[0])
+    nlp.to_disk(tmp_path / "shared")
+    again = spacy.load(tmp_path / "shared")
+    assert_same_spans(again(GUT), doc)
+    again.replace_listeners("tok2vec", "nested_spancat", ["model.tok2vec"])
+    again.remove_pipe("tok2vec")
+    assert_same_spans(again(GUT), doc)
+    again.to_disk(tmp_path / "alone")
+    assert_same_spans(spacy.load(tmp_path / "alone")(GUT), doc)
+
+
+def test_default_config_resolves():
+    config = """
+    [nlp]
+    lang = "en"
+    pipeline = ["nested_spancat"]
+
+    [components]
+
+    [components.nested_spancat]
+    factory = "nested_spancat"
+    """
+    nlp = spacy.util.load_model_from_config(load_config_from_str(config), auto_fill=True)
+    pipe = nlp.get_pipe("nested_spancat")
+    assert isinstance(pipe, NestedSpanCategorizer) and isinstance(pipe.model, Model)
+    filled = nlp.config["components"]["nested_spancat"]
+    assert filled["model"]["@architectures"] == "spacy_bioie.SpanTagger.v1"
+    assert filled["model"]["decoder"] == "crf" and filled["model"]["max_length"] == 1024
+    assert filled["threshold"] == 0.0
+    assert nlp.config["training"]["score_weights"]["spans_sc_f"] == 1.0
+    assert nlp.analyze_pipes()["summary"]["nested_spancat"]["assigns"] == ["doc.spans"]
+
+
+def test_another_spans_key():
+    nlp = make_nlp(spans_key="mentions")
+    examples = make_examples(nlp, key="mentions")
+    train(nlp, examples)
+    doc = nlp(GUT)
+    assert "sc" not in doc.spans
+    assert borders(doc, "mentions") == gold_borders(examples[0], "mentions")
+    assert nlp.evaluate(examples)["spans_mentions_f"] == 1.0
