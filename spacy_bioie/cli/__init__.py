@@ -2,9 +2,9 @@
 
 from spacy.cli._util import app as spacy_app
 
-from . import annotate, evaluate
+from . import annotate, convert, evaluate, predict
 from ._app import app
 
-__all__ = ["annotate", "app", "evaluate"]
+__all__ = ["annotate", "app", "convert", "evaluate", "predict"]
 
 spacy_app.add_typer(app, name="bioie")

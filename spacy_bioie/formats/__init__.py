@@ -1,0 +1,57 @@
+"""Corpus formats: each reads into Docs and writes back.
+
+``convert`` takes a corpus from one form to another; the modules hold the readers and writers.
+"""
+
+from .articles import Article, Entity, EntityRelation, article_to_doc, doc_to_article
+from .convert import FORMATS, Conversion, blank_pipeline, convert, guess_format, read_ids
+from .docbin import read_docbin, write_docbin
+from .errors import FormatError
+from .gutbrainie import read_articles
+from .gutbrainie_labels import LABELS, LOCATIONS, PREDICATES
+from .gutbrainie_submissions import (
+    SUBTASKS,
+    article_to_json,
+    derived_relations,
+    submission,
+    write_articles,
+    write_submissions,
+)
+from .inline import article_to_inline, read_inline, write_inline
+from .jsonl import doc_to_record, read_jsonl, record_to_doc, write_jsonl
+from .text import read_texts
+
+__all__ = [
+    "FORMATS",
+    "LABELS",
+    "LOCATIONS",
+    "PREDICATES",
+    "SUBTASKS",
+    "Article",
+    "Conversion",
+    "Entity",
+    "EntityRelation",
+    "FormatError",
+    "article_to_doc",
+    "article_to_inline",
+    "article_to_json",
+    "blank_pipeline",
+    "convert",
+    "derived_relations",
+    "doc_to_article",
+    "doc_to_record",
+    "guess_format",
+    "read_articles",
+    "read_docbin",
+    "read_ids",
+    "read_inline",
+    "read_jsonl",
+    "read_texts",
+    "record_to_doc",
+    "submission",
+    "write_articles",
+    "write_docbin",
+    "write_inline",
+    "write_jsonl",
+    "write_submissions",
+]

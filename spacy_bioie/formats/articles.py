@@ -21,7 +21,6 @@ from ..annotation import (
     join_sections,
     mention_characters,
     relations_key,
-    section_offsets,
     set_mentions,
     set_relations,
     token_borders,
@@ -111,9 +110,10 @@ def doc_to_article(
 ) -> Article:
     """Turn the mentions, links and relations of a Doc into an Article with offsets per section.
 
-    The PMID is ``doc.user_data["bioie_meta"]["id"]``. Raises FormatError where it is missing,
-    where the Doc is not a title and an abstract, and where a mention lies in no single section;
-    with ``skip_invalid`` such a mention is left out with its relations and put in ``report``.
+    The PMID is ``doc.user_data["bioie_meta"]["id"]``; scores are left behind. Raises FormatError
+    where there is no PMID, where the Doc is not a title and an abstract, and where a mention lies
+    in no single section; with ``skip_invalid`` such a mention is left out with its relations and
+    the error appended to ``report``.
     """
     meta = dict(doc.user_data.get(META_KEY) or {})
     pmid = str(meta.pop("id", ""))
@@ -122,6 +122,7 @@ def doc_to_article(
         raise FormatError(
             "", record, f"user_data['{META_KEY}']", "expected an 'id', the document's PMID"
         )
+    text = doc.text
     sections = {section.name: section for section in get_sections(doc)}
     if tuple(sections) != LOCATIONS:
         raise FormatError(
@@ -130,37 +131,35 @@ def doc_to_article(
             "sections",
             f"found {list(sections)}: expected a title, one line break and an abstract",
         )
-    texts = {name: doc.text[section.start : section.end] for name, section in sections.items()}
+    texts = {name: text[section.start : section.end] for name, section in sections.items()}
     # a section with line breaks has blanks in the Doc; its original has the same length
-    originals = {name: meta.get(name) for name in LOCATIONS}
-    if all(isinstance(text, str) for text in originals.values()):
-        if join_sections(originals["title"], originals["abstract"]) == doc.text:
-            texts = originals
+    originals = {name: str(meta.get(name, "")) for name in LOCATIONS}
+    if join_sections(originals["title"], originals["abstract"]) == text:
+        texts = originals
     meta.update(texts)
     metadata = {key: meta.pop(key) for key in _METADATA if key in meta}
     entities: List[Entity] = []
     index: Dict[str, int] = {}
     for mention in get_mentions(doc, spans_key):
-        start, end = _inner_characters(doc, mention)
-        try:
-            location, start, end = section_offsets(doc, start, end)
-        except ValueError:
+        start, end = _inner_characters(doc, text, mention)
+        section = next((s for s in sections.values() if s.start <= start and end <= s.end), None)
+        if section is None:
             error = FormatError(
                 "",
                 record,
                 f"mention {mention.id} ({mention.label})",
-                f"characters {start} to {end} are white space or reach from the title into the "
-                "abstract: expected a mention inside one section",
+                f"characters {start} to {end} reach from the title into the abstract: expected a "
+                "mention inside one section",
             )
             if not skip_invalid:
-                raise error from None
+                raise error
             if report is not None:
                 report.append(error)
             continue
+        start, end = start - section.start, end - section.start
+        span, uri = texts[section.name][start:end], mention.kb_id or None
         index[mention.id] = len(entities)
-        text = texts[location][start:end]
-        uri = mention.kb_id or None
-        entities.append(Entity(start, end - 1, location, text, mention.label, uri))
+        entities.append(Entity(start, end - 1, section.name, span, mention.label, uri))
     relations = []
     if relations_key(doc) == spans_key:
         relations = [
@@ -197,16 +196,13 @@ def with_exact_characters(doc: Doc, mention: Mention, start: int, end: int) -> M
     return replace(mention, char_offsets=(start, end))
 
 
-def _inner_characters(doc: Doc, mention: Mention) -> Tuple[int, int]:
-    """A mention's characters without the line break between the sections at its borders.
+def _inner_characters(doc: Doc, text: str, mention: Mention) -> Tuple[int, int]:
+    """A mention's characters without white space at the border between two sections.
 
-    That line break is a token, so a predicted span can begin or end with it. A mention of white
-    space alone gets an impossible range.
+    The line break there is a token, so a predicted span can begin or end with it.
     """
     start, end = mention_characters(doc, mention)
-    text = doc.text[start:end]
-    if "\n" not in text:
+    found = text[start:end]
+    if "\n" not in found or not found.strip():
         return start, end
-    if not text.strip():
-        return -1, -1
-    return start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+    return start + len(found) - len(found.lstrip()), end - len(found) + len(found.rstrip())

@@ -149,7 +149,6 @@ class _InlineReader(RecordReader):
 
     def blocks(self, text: str) -> Tuple[Dict[str, str], Dict[str, List[_Line]]]:
         """Cut a file into its header and the lines of title, abstract and relations."""
-        self.encodable("", text)
         header: Dict[str, str] = {}
         blocks: Dict[str, List[_Line]] = {}
         names = [*LOCATIONS, "relations"]
@@ -216,13 +215,13 @@ class _InlineReader(RecordReader):
                 opened.append((size, line_at(position)))
                 position += 1
             else:
-                line = line_at(position)
+                number = line_at(position)
                 label = _LABEL.match(joined, position + 1)
                 if not opened:
-                    raise self.at(line, "found '}' without '{': expected '\\}' for the character")
+                    raise self.at(number, "found '}' without '{': expected '\\}' for the character")
                 if not label:
                     raise self.at(
-                        line,
+                        number,
                         f"found {joined[position : position + 30]!r}: expected "
                         "'}[label|CURIE|key]' at the end of a mark",
                     )
@@ -230,11 +229,11 @@ class _InlineReader(RecordReader):
                 name, curie, key = ((part or "").strip() for part in label.groups())
                 if self.labels is not None and name not in self.labels:
                     raise self.at(
-                        line, f"found label {name!r}: expected one of {', '.join(self.labels)}"
+                        number, f"found label {name!r}: expected one of {', '.join(self.labels)}"
                     )
                 if not "".join(out)[start:size].strip():
-                    raise self.at(line, "found an empty mark: expected text between the braces")
-                marks.append((start, size, name, self.expand(curie, line), key, line))
+                    raise self.at(number, "found an empty mark: expected text between the braces")
+                marks.append((start, size, name, self.expand(curie, number), key, number))
                 position = label.end()
         if opened:
             raise self.at(

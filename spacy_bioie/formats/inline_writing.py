@@ -26,7 +26,8 @@ def article_to_inline(article: Article, prefixes: Mapping[str, str]) -> str:
     used = sorted({i for r in article.relations for i in (r.subject, r.object)})
     keys = {i: _key(n) for n, i in enumerate(used)}
     lines = [f"id: {article.pmid}"]
-    for name, value in article.metadata.items():
+    # "split" is what a reader looks for first
+    for name, value in sorted(article.metadata.items(), key=lambda item: item[0] != "split"):
         if name in LOCATIONS or value == "":
             continue
         if name in _RESERVED or not _NAME.fullmatch(name) or not _is_line(value):

@@ -110,7 +110,7 @@ def doc_to_record(doc: Doc, spans_key: str = SPANS_KEY) -> Row:
         "id": identifier,
         "text": text,
         "sections": [section._asdict() for section in sections],
-        "mentions": [_mention_row(doc, mention) for mention in get_mentions(doc, spans_key)],
+        "mentions": [_mention_row(doc, text, mention) for mention in get_mentions(doc, spans_key)],
         "relations": [
             {"head": head, "label": label, "tail": tail, "score": _plain(score)}
             for head, label, tail, score in (get_relation_rows(doc) if own else ())
@@ -250,14 +250,14 @@ class _LineReader(RecordReader):
         raise self.error(f"{field}.candidates", "expected a list of [concept id, score]")
 
 
-def _mention_row(doc: Doc, mention: Mention) -> Row:
+def _mention_row(doc: Doc, text: str, mention: Mention) -> Row:
     start, end = mention_characters(doc, mention)
     candidates = mention.candidates
     return {
         "id": mention.id,
         "start": start,
         "end": end,
-        "text": doc.text[start:end],
+        "text": text[start:end],
         "label": mention.label,
         "concept_id": mention.kb_id,
         "score": None if mention.score is None else _plain(mention.score),

@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import Any
 
-from .threads import use_one_thread_after_fork
+from ..models.forking import limit_threads_after_fork
 
 _DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu")
 
@@ -28,7 +28,7 @@ def import_faiss() -> Any:
             "Searching a knowledge base needs faiss, which cannot be imported. Install it with "
             "`pip install spacy_bioie[cpu]`, or `pip install spacy_bioie[gpu]` for CUDA on Linux."
         ) from error
-    use_one_thread_after_fork()
+    limit_threads_after_fork()
     return faiss
 
 

@@ -32,7 +32,7 @@ class LexicalVectorizer:
     def fit(cls, names: Sequence[str], dims: int = 256) -> "LexicalVectorizer":
         """Count in how many of these (distinct, normalised) names each n-gram occurs.
 
-        dims: the width of the vectors; with 0 nothing is counted and ``transform`` gives no columns.
+        dims: the width of the vectors; with 0 nothing is counted.
         Raises ValueError where ``dims`` is negative.
         """
         if dims < 0:

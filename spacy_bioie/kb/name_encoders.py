@@ -9,9 +9,9 @@ from typing import Any, Dict, List, Optional, Protocol, Sequence, Union
 import numpy
 
 from ..encoder_source import resolve_encoder
+from ..models.forking import limit_threads_after_fork
 from .encoder_files import EncoderFiles
 from .lexical import normalise_rows
-from .threads import use_one_thread_after_fork
 
 POOLINGS = ("mean", "cls")
 
@@ -30,7 +30,7 @@ class NameEncoder(Protocol):
         """Plain values from which ``load_name_encoder`` makes it again."""
 
     def save(self, folder: Path) -> None:
-        """Write the files it needs, weights and tokenizer, into a folder; none if there are none."""
+        """Write the files it needs, weights and tokenizer, into a folder."""
 
 
 class NoNameEncoder:
@@ -152,7 +152,7 @@ class TransformerNameEncoder:
     def _load(self) -> None:
         if self._model is not None:
             return
-        use_one_thread_after_fork()
+        limit_threads_after_fork()
         if isinstance(self.source, EncoderFiles):
             with self.source.as_folder() as folder:
                 self._load_folder(folder)
@@ -161,13 +161,18 @@ class TransformerNameEncoder:
 
     def _load_folder(self, folder: str) -> None:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
         self._tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # that the pooler's weights are not used is meant so
         try:
-            # The pooler is not used, and one that a checkpoint lacks would be drawn at random
+            # A pooler that a checkpoint lacks would be drawn at random, and saved so
             model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
         except TypeError:
             model = AutoModel.from_pretrained(folder)
+        finally:
+            logging.set_verbosity(verbosity)
         self._model = model.eval().requires_grad_(False)
         self._dims = int(model.config.hidden_size)
         limit = getattr(model.config, "max_position_embeddings", None)

@@ -34,7 +34,7 @@ class NameVectorizer:
             lexical_weight = 0.0
         if lexical_weight < 0 or semantic_weight < 0 or lexical_weight + semantic_weight <= 0:
             raise ValueError(
-                f"The weight of the lexical part (width {lexical.dims}) is {lexical_weight}, of the "
+                f"The lexical part (width {lexical.dims}) has the weight {lexical_weight}, the "
                 f"semantic part (width {encoder.dims}) {semantic_weight}: expected no negative "
                 "weight, and one above 0."
             )
@@ -44,7 +44,7 @@ class NameVectorizer:
         self.lexical_weight = lexical_weight / total
         self.semantic_weight = semantic_weight / total
         self.cache_size = cache_size
-        self._cache: "OrderedDict[str, numpy.ndarray]" = OrderedDict()
+        self._cache: OrderedDict[str, numpy.ndarray] = OrderedDict()
 
     @property
     def dims(self) -> int:
@@ -53,7 +53,7 @@ class NameVectorizer:
 
     @property
     def context_slice(self) -> slice:
-        """The columns in which context is compared: the semantic part, or the lexical without it."""
+        """The columns for contexts: the semantic part, or the lexical one if there is no other."""
         if self.encoder.dims:
             return slice(self.lexical.dims, self.dims)
         return slice(0, self.lexical.dims)

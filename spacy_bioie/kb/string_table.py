@@ -15,7 +15,7 @@ class StringTable(Sequence[str]):
     def __init__(self, buffer: numpy.ndarray, offsets: numpy.ndarray):
         self.buffer = numpy.asarray(buffer)
         self.offsets = numpy.asarray(offsets)
-        self._bytes = memoryview(self.buffer)
+        self._bytes = memoryview(self.buffer)  # type: ignore[arg-type]
 
     @classmethod
     def from_strings(cls, strings: Iterable[str]) -> "StringTable":

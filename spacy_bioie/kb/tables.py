@@ -6,7 +6,7 @@ text: rows, and with them every tie, do not depend on the order in which sources
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import numpy
 
@@ -113,17 +113,24 @@ class KnowledgeTables:
         return cls(**values)
 
     @classmethod
-    def build(cls, concepts: Sequence[Concept], evidence: EvidenceCounts) -> "KnowledgeTables":
+    def build(
+        cls,
+        concepts: Sequence[Concept],
+        evidence: EvidenceCounts,
+        unofficial: Collection[str] = (),
+    ) -> "KnowledgeTables":
         """Make the tables.
 
         concepts: distinct and sorted by id.
         evidence: counts of training mentions; their concepts have to be among ``concepts``.
+        unofficial: ids of the concepts that training mentions alone know.
         """
         rows = {concept.concept_id: row for row, concept in enumerate(concepts)}
         named: Dict[str, Dict[int, bool]] = {}
         for row, concept in enumerate(concepts):
             for name in concept.names:
-                named.setdefault(normalise_name(name), {})[row] = True
+                official = concept.concept_id not in unofficial
+                named.setdefault(normalise_name(name), {})[row] = official
         for name, _, concept_id in evidence:
             named.setdefault(name, {}).setdefault(rows[concept_id], False)
         named.pop("", None)

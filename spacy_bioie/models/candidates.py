@@ -1,7 +1,7 @@
 """Candidate pairs: the ordered pairs of mentions of a document for which a relation is legal."""
 
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Sequence
 
 import numpy
 
@@ -61,11 +61,6 @@ class PairCandidates:
         wanted = numpy.asarray(heads, dtype="int64") * n + numpy.asarray(tails, dtype="int64")
         rows = numpy.minimum(numpy.searchsorted(keys, wanted), len(keys) - 1)
         return numpy.where(keys[rows] == wanted, rows, -1)
-
-    def split(self, rows: numpy.ndarray) -> List[numpy.ndarray]:
-        """Part ascending rows of ``pairs`` by document: one int64 array for each document."""
-        first_mentions = numpy.append(self.mention_starts, len(self.mentions))[1:-1]
-        return numpy.split(rows, numpy.searchsorted(self.pairs[rows, 0], first_mentions))
 
 
 def pair_candidates(tables: Sequence[MentionTable], schema: RelationSchema) -> PairCandidates:

@@ -10,16 +10,21 @@ from typing import Any, Callable, List, Sequence, Tuple
 import numpy
 from thinc.api import Model
 
-# What one more pass through the encoder costs, in pieces. Low enough that padding stays below
-# 1.2 times the pieces, high enough that no window gets a pass to itself to save a few.
-PASS_COST = 64
+# What one more pass through the encoder costs, in pieces. On a CPU it is the pass over the
+# weights and their gradients (measured with MiniLM: 60 to 75). A GPU is badly filled by small
+# passes; more than this, and padding grows beyond 1.2 times the pieces.
+PASS_COST_CPU = 64
+PASS_COST_GPU = 256
 
 
-def make_buckets(lengths: Sequence[int], max_batch_pieces: int) -> List[numpy.ndarray]:
+def make_buckets(
+    lengths: Sequence[int], max_batch_pieces: int, pass_cost: int = PASS_COST_CPU
+) -> List[numpy.ndarray]:
     """Group windows so that the padded pieces of all groups, plus a cost for each, are fewest.
 
     lengths: pieces of each window.
     max_batch_pieces: padded pieces of one group; a window above it is alone in its group.
+    pass_cost: what each group costs beside its pieces, in pieces.
     RETURNS: for each group the indices of its windows (int64), longest group first.
 
     Groups are runs in the order of length; the best cuts are found exactly, by dynamic
@@ -35,7 +40,7 @@ def make_buckets(lengths: Sequence[int], max_batch_pieces: int) -> List[numpy.nd
         most = min(n - begin, max(1, max_batch_pieces // longest))
         cost = longest * numpy.arange(1, most + 1) + best[begin + 1 : begin + most + 1]
         choice = int(numpy.argmin(cost))
-        best[begin] = cost[choice] + PASS_COST
+        best[begin] = cost[choice] + pass_cost
         ends[begin] = begin + choice + 1
     buckets = []
     begin = 0
@@ -66,7 +71,11 @@ def encode_in_buckets(
     lengths = numpy.asarray(wordpieces.lengths, dtype="int64")
     # A window without pieces has nothing to encode: its rows stay zero.
     filled = numpy.flatnonzero(lengths > 0)
-    buckets = [filled[bucket] for bucket in make_buckets(lengths[filled], max_batch_pieces)]
+    on_cpu = encoder.shims[0].device.type == "cpu"
+    pass_cost = PASS_COST_CPU if on_cpu else PASS_COST_GPU
+    buckets = [
+        filled[bucket] for bucket in make_buckets(lengths[filled], max_batch_pieces, pass_cost)
+    ]
     width = wordpieces.input_ids.shape[1]
     whole = None
     passes = []

@@ -1,0 +1,222 @@
+"""Convert a corpus from one form to another."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+from tqdm import tqdm
+
+from ..annotation import META_KEY, SPANS_KEY, get_mentions, get_relation_rows
+from ..tokenization import EnglishTokenizer_v1
+from .articles import Article, article_to_doc, doc_to_article
+from .docbin import read_docbin, write_docbin
+from .errors import FormatError
+from .gutbrainie import read_articles
+from .gutbrainie_submissions import write_articles
+from .inline import read_inline, write_inline
+from .jsonl import read_jsonl, write_jsonl
+from .strict_json import read_utf8
+
+FORMATS = ("gutbrainie", "inline", "jsonl", "docbin")
+_SUFFIXES = {".json": "gutbrainie", ".jsonl": "jsonl", ".spacy": "docbin", ".txt": "inline"}
+
+
+@dataclass
+class Conversion:
+    """What a conversion wrote, and what it did not.
+
+    ``off_borders`` counts mentions with a border inside a token; ``skipped`` holds the errors of
+    what was left out with ``skip_invalid``; ``not_found`` the excluded ids that no input has.
+    """
+
+    documents: int = 0
+    mentions: int = 0
+    relations: int = 0
+    off_borders: int = 0
+    skipped: List[FormatError] = field(default_factory=list)
+    not_found: List[str] = field(default_factory=list)
+
+
+def convert(
+    inputs: Union[str, Path, Sequence[Union[str, Path]]],
+    output: Union[str, Path],
+    *,
+    source: Optional[str] = None,
+    target: Optional[str] = None,
+    split: Optional[str] = None,
+    lang: str = "en",
+    documents: Optional[Collection[str]] = None,
+    exclude_documents: Optional[Collection[str]] = None,
+    spans_key: str = SPANS_KEY,
+    year: Optional[int] = None,
+    any_labels: bool = False,
+    skip_invalid: bool = False,
+    progress: bool = False,
+) -> Conversion:
+    """Convert one or several inputs into one output.
+
+    ``source`` and ``target`` are ``gutbrainie`` (the organisers' JSON), ``inline`` (a folder of
+    texts with marks), ``jsonl`` or ``docbin``; without them the suffix says it (.json, .jsonl,
+    .spacy, a folder). ``split`` keeps one split of inline articles. ``documents`` keeps the
+    documents with these ids, ``exclude_documents`` those with others. ``year`` is the layout of a
+    gutbrainie output: 2025 (without URIs) or 2026 (with them, the default if there are any).
+    ``any_labels`` accepts labels and predicates that GutBrainIE does not have. ``progress`` shows
+    a bar for each input on standard error.
+
+    The output is complete or untouched. Raises FormatError for input that is not as expected and
+    for an id that occurs twice (with ``skip_invalid`` the smallest part that can be left out is,
+    and the error kept in the result), ValueError for arguments that do not fit, for ``documents``
+    that are not there and where no document is left, and OSError.
+    """
+    paths = [Path(inputs)] if isinstance(inputs, (str, Path)) else [Path(path) for path in inputs]
+    output = Path(output)
+    kinds = [_check_format(source) if source else guess_format(path) for path in paths]
+    target = _check_format(target) if target else guess_format(output, writing=True)
+    if split is not None and set(kinds) != {"inline"}:
+        raise ValueError(f"A split was named for {', '.join(kinds)}: only inline articles have it.")
+    if year is not None and target != "gutbrainie":
+        raise ValueError(f"A year was named for {target}: only gutbrainie has a layout for each.")
+    nlp = blank_pipeline(lang)
+    result = Conversion()
+
+    def load(path: Path, kind: str) -> Iterable[Union[Article, Doc]]:
+        options: Dict[str, Any] = {"skip_invalid": skip_invalid, "report": result.skipped}
+        if kind == "docbin":
+            return read_docbin(path, nlp.vocab)
+        if kind == "jsonl":
+            return read_jsonl(path, nlp, spans_key=spans_key, **options)
+        if any_labels:
+            options |= {"labels": None, "predicates": None}
+        if kind == "inline":
+            return list(read_inline(path, split=split, **options))
+        return list(read_articles(path, **options))
+
+    def chosen() -> Iterator[Tuple[Path, Union[Article, Doc]]]:
+        wanted = None if documents is None else set(documents)
+        excluded = set(exclude_documents or ())
+        seen: Set[str] = set()
+        for path, kind in zip(paths, kinds, strict=True):
+            bar = tqdm(load(path, kind), desc=path.name, unit="doc", disable=not progress)
+            for item in bar:
+                identifier = _identifier(item)
+                again = identifier != "" and identifier in seen
+                seen.add(identifier)
+                if identifier in excluded or (wanted is not None and identifier not in wanted):
+                    continue
+                if again:
+                    error = FormatError(
+                        path, f"PMID {identifier}", "", "expected each id once, it occurs again"
+                    )
+                    if not skip_invalid:
+                        raise error
+                    result.skipped.append(error)
+                    continue
+                yield path, item
+        missing = sorted((wanted or set()) - seen)
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of the documents to convert are in no input, the first: "
+                f"{', '.join(missing[:5])}."
+            )
+        result.not_found = sorted(excluded - seen)
+        if not result.documents:
+            raise ValueError(f"{output}: no document is left to write.")
+
+    def docs(check: Callable[[Doc], Any] = bool) -> Iterator[Doc]:
+        """The Docs to write; those that ``check`` refuses are left out."""
+        for path, item in chosen():
+            try:
+                doc = article_to_doc(item, nlp, spans_key) if isinstance(item, Article) else item
+                check(doc)
+            except FormatError as error:
+                error = FormatError(path, error.record, error.field, error.problem)
+                if not skip_invalid:
+                    raise error from None
+                result.skipped.append(error)
+                continue
+            mentions = get_mentions(doc, spans_key)
+            result.documents += 1
+            result.mentions += len(mentions)
+            result.relations += len(get_relation_rows(doc))
+            result.off_borders += sum(mention.char_offsets is not None for mention in mentions)
+            yield doc
+
+    if target == "docbin":
+        write_docbin(docs(), output)
+    elif target == "jsonl":
+        write_jsonl(docs(), output, spans_key=spans_key)
+    else:
+        to_article = partial(doc_to_article, spans_key=spans_key, skip_invalid=skip_invalid)
+        articles = (to_article(doc, report=result.skipped) for doc in docs(to_article))
+        if target == "gutbrainie":
+            write_articles(articles, output, year=year)
+        else:
+            write_inline(articles, output)
+    return result
+
+
+def guess_format(path: Union[str, Path], *, writing: bool = False) -> str:
+    """Tell the format of a file from its suffix; a folder holds inline articles.
+
+    Raises ValueError for a suffix that says nothing.
+    """
+    path = Path(path)
+    if path.is_dir() or (writing and not path.suffix):
+        return "inline"
+    if path.suffix not in _SUFFIXES or (writing and path.suffix == ".txt"):
+        raise ValueError(
+            f"{path}: cannot tell the format from the name: expected a folder, .json, .jsonl or "
+            f".spacy, or the format named ({', '.join(FORMATS)})."
+        )
+    return _SUFFIXES[path.suffix]
+
+
+def blank_pipeline(lang: str = "en") -> Language:
+    """A pipeline without components; for English with the tokenizer of this package.
+
+    Raises ValueError for a language that spaCy does not have.
+    """
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError:
+        raise ValueError(
+            f"Unknown language '{lang}': expected a code that spacy.blank() knows, such as en."
+        ) from None
+    if lang == "en":
+        nlp.tokenizer = EnglishTokenizer_v1()(nlp)
+    return nlp
+
+
+def read_ids(path: Union[str, Path]) -> List[str]:
+    """Read document ids, one a line; empty lines and what follows a ``#`` are passed over."""
+    lines = (line.split("#")[0].strip() for line in read_utf8(path).split("\n"))
+    return [line for line in lines if line]
+
+
+def _identifier(item: Union[Article, Doc]) -> str:
+    if isinstance(item, Article):
+        return item.pmid
+    return str((item.user_data.get(META_KEY) or {}).get("id", ""))
+
+
+def _check_format(name: str) -> str:
+    if name not in FORMATS:
+        raise ValueError(f"Unknown format '{name}': expected one of {', '.join(FORMATS)}.")
+    return name

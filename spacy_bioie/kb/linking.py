@@ -1,0 +1,224 @@
+"""Which concepts a mention may name: dictionary, search, and the score that joins the evidence."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+
+import numpy
+
+from ..annotation import Candidates
+from .ragged import RaggedRows
+
+if TYPE_CHECKING:
+    from .knowledge_base import FaissKnowledgeBase
+
+# The most that a name without training evidence can score
+NAME_CEILING = 0.9
+# A concept seen n times in n training mentions of a name has the evidence n / (n + 0.5)
+EVIDENCE_SMOOTHING = 0.5
+
+
+@dataclass(frozen=True)
+class LinkingSettings:
+    """How candidates are found and weighed.
+
+    n_search: names that the search returns for a mention; 0 asks the dictionary alone.
+    dictionary: whether equal normalised names and training evidence count; without them only
+        the similarity of name vectors does.
+    prior_weight: of log(1 + training mentions of the concept).
+    label_weight: taken off where the labels of a concept are known and the mention's is another.
+    context_weight: of the cosine of the mention in its context and the concept.
+    """
+
+    n_search: int = 32
+    dictionary: bool = True
+    prior_weight: float = 0.01
+    label_weight: float = 0.1
+    context_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class CandidatePairs:
+    """Pairs of a mention and a candidate concept, sorted by mention, then by row of concept.
+
+    mentions, concepts: int64, (pairs,). similarity: of the nearest name, float64, 1 for an equal
+    name. evidence: from training mentions of the same name and label, float64 in [0, 1).
+    label_mismatch: bool. log_count: log(1 + training mentions of the concept), float64.
+    """
+
+    mentions: numpy.ndarray
+    concepts: numpy.ndarray
+    similarity: numpy.ndarray
+    evidence: numpy.ndarray
+    label_mismatch: numpy.ndarray
+    log_count: numpy.ndarray
+
+
+def find_candidates(
+    kb: "FaissKnowledgeBase",
+    names: Sequence[str],
+    labels: Sequence[str],
+    settings: LinkingSettings,
+) -> CandidatePairs:
+    """Find the candidates of mentions, given by normalised names and entity labels.
+
+    Each distinct name is searched once, all of them in one call.
+    """
+    tables = kb.tables
+    distinct = sorted({name for name in names if name})
+    place = {name: i for i, name in enumerate(distinct)}
+    asked = numpy.asarray([i for i, name in enumerate(names) if name], dtype="int64")
+    of_name = numpy.asarray([place[name] for name in names if name], dtype="int64")
+    name_rows = tables.name_rows(distinct)
+    found = _concepts_of_names(kb, distinct, name_rows, settings)
+    which, positions = found.rows.positions(of_name)
+    mentions = asked[which]
+    concepts = found.rows.values[positions].astype("int64")
+    label_rows = tables.label_rows(labels)
+    evidence = numpy.zeros((len(mentions),), dtype="float64")
+    if settings.dictionary and len(mentions):
+        n = len(tables.concept_ids)
+        keys, shares = _evidence(kb, asked, name_rows[of_name], label_rows)
+        evidence[numpy.searchsorted(mentions * n + concepts, keys)] = shares
+    return CandidatePairs(
+        mentions=mentions,
+        concepts=concepts,
+        similarity=found.similarity[positions],
+        evidence=evidence,
+        label_mismatch=tables.label_mismatch(concepts, label_rows[mentions]),
+        log_count=numpy.log1p(tables.concept_counts[concepts].astype("float64")),
+    )
+
+
+def score_pairs(
+    kb: "FaissKnowledgeBase",
+    pairs: CandidatePairs,
+    settings: LinkingSettings,
+    context: Optional[numpy.ndarray] = None,
+) -> numpy.ndarray:
+    """Score candidates: float64 in [0, 1], shape (pairs,).
+
+    The score of the name is s = 0.9 * max(0, similarity - label_weight * mismatch +
+    prior_weight * log_count + context_weight * context) / (1 + prior_weight * greatest log_count +
+    context_weight). Training evidence e joins it as 1 - (1 - s) * (1 - e), the rule by which
+    spaCy's ``entity_linker`` joins prior and similarity: a name without evidence stays below 0.9,
+    one whose training mentions with this label always had the same concept comes close to 1.
+
+    context: cosines of shape (pairs,), needed where ``context_weight`` is not 0.
+    """
+    raw = pairs.similarity - settings.label_weight * pairs.label_mismatch
+    raw = raw + settings.prior_weight * pairs.log_count
+    if settings.context_weight:
+        if context is None:
+            raise ValueError("context_weight is not 0, but no cosines with the context are given.")
+        raw = raw + settings.context_weight * context
+    greatest = 1 + settings.prior_weight * kb.tables.max_log_count + settings.context_weight
+    named = NAME_CEILING * numpy.clip(raw / greatest, 0, 1)
+    return 1 - (1 - named) * (1 - pairs.evidence)
+
+
+def rank_candidates(
+    kb: "FaissKnowledgeBase",
+    pairs: CandidatePairs,
+    scores: numpy.ndarray,
+    n_mentions: int,
+    top_k: int,
+) -> List[Candidates]:
+    """The best (concept id, score) pairs of each mention, best first.
+
+    Equal scores (to five decimals, so that the order of additions plays no part) are ordered by
+    concept id.
+    """
+    scores = numpy.round(scores, 5)
+    order = numpy.lexsort((pairs.concepts, -scores, pairs.mentions))
+    mentions = pairs.mentions[order]
+    first = numpy.searchsorted(mentions, numpy.arange(n_mentions))
+    kept = order[numpy.arange(len(order)) - first[mentions] < top_k] if len(order) else order
+    ids = kb.tables.concept_ids
+    ranked: List[Candidates] = [[] for _ in range(n_mentions)]
+    for mention, concept, score in zip(
+        pairs.mentions[kept].tolist(),
+        pairs.concepts[kept].tolist(),
+        scores[kept].tolist(),
+        strict=True,
+    ):
+        ranked[mention].append((ids[concept], score))
+    return ranked
+
+
+def hard_negatives(
+    kb: "FaissKnowledgeBase",
+    pairs: CandidatePairs,
+    gold: numpy.ndarray,
+    settings: LinkingSettings,
+    n: int,
+) -> numpy.ndarray:
+    """The n best wrong candidates of each mention, by everything but the context.
+
+    gold: for each mention the row of its concept, int64; -1 for a mention to be left out.
+    RETURNS: rows of concepts, int64, of all mentions together; a row may be repeated.
+    """
+    scores = score_pairs(kb, pairs, replace(settings, context_weight=0.0))
+    wrong = (gold[pairs.mentions] >= 0) & (pairs.concepts != gold[pairs.mentions])
+    mentions, concepts = pairs.mentions[wrong], pairs.concepts[wrong]
+    order = numpy.lexsort((concepts, -numpy.round(scores[wrong], 5), mentions))
+    mentions, concepts = mentions[order], concepts[order]
+    rank = numpy.arange(len(mentions)) - numpy.searchsorted(mentions, mentions)
+    return concepts[rank < n]
+
+
+@dataclass(frozen=True)
+class _NamedConcepts:
+    rows: RaggedRows  # for each distinct name the rows of its candidates, ascending
+    similarity: numpy.ndarray  # float64, aligned with rows.values
+
+
+def _concepts_of_names(
+    kb: "FaissKnowledgeBase",
+    distinct: Sequence[str],
+    name_rows: numpy.ndarray,
+    settings: LinkingSettings,
+) -> _NamedConcepts:
+    tables = kb.tables
+    queries = numpy.arange(len(distinct))
+    asked, rows, similarity = [queries[:0]], [name_rows[:0]], [numpy.zeros((0,))]
+    if settings.n_search and len(distinct) and len(tables.names):
+        products, hits = kb.search_vectors(kb.query_vectors(distinct, name_rows), settings.n_search)
+        filled = hits >= 0
+        asked.append(numpy.nonzero(filled)[0])
+        rows.append(hits[filled])
+        similarity.append(products[filled].astype("float64"))
+    if settings.dictionary:
+        known = name_rows >= 0
+        asked.append(queries[known])
+        rows.append(name_rows[known])
+        similarity.append(numpy.ones((int(known.sum()),)))
+    pair, positions = tables.name_concepts.positions(numpy.concatenate(rows))
+    query = numpy.concatenate(asked)[pair]
+    concept = tables.name_concepts.values[positions].astype("int64")
+    value = numpy.concatenate(similarity)[pair]
+    order = numpy.lexsort((-value, concept, query))
+    query, concept, value = query[order], concept[order], value[order]
+    best = numpy.ones((len(query),), dtype="bool")
+    best[1:] = (query[1:] != query[:-1]) | (concept[1:] != concept[:-1])
+    return _NamedConcepts(
+        RaggedRows.from_pairs(query[best], concept[best], len(distinct)), value[best]
+    )
+
+
+def _evidence(
+    kb: "FaissKnowledgeBase",
+    mentions: numpy.ndarray,
+    name_rows: numpy.ndarray,
+    label_rows: numpy.ndarray,
+) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    """Keys mention * concepts + concept, and the evidence of training mentions for these pairs."""
+    tables = kb.tables
+    known = name_rows >= 0
+    which, positions = tables.evidence.positions(name_rows[known])
+    mention = mentions[known][which]
+    same = tables.evidence_labels[positions] == label_rows[mention]
+    mention, positions = mention[same], positions[same]
+    counts = tables.evidence_counts[positions].astype("float64")
+    totals = numpy.bincount(mention, weights=counts, minlength=1)
+    keys = mention * len(tables.concept_ids) + tables.evidence.values[positions]
+    return keys, counts / (totals[mention] + EVIDENCE_SMOOTHING)

@@ -1,0 +1,76 @@
+"""Names that training mentions give to concepts."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Counter as CounterType
+from typing import Dict, Iterable, List, Tuple, Union
+
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+
+from ..annotation import SPANS_KEY, get_mentions, mention_text
+from .concepts import Concept
+from .normalisation import normalise_name
+
+
+@dataclass
+class TrainingNames:
+    """What training mentions say about names.
+
+    counts: (normalised name, label, concept id) -> mentions. texts: concept id -> the mentions as
+    written, with their counts. unlinked: mentions without a concept id, which say nothing.
+    """
+
+    counts: CounterType[Tuple[str, str, str]] = field(default_factory=Counter)
+    texts: Dict[str, CounterType[str]] = field(default_factory=dict)
+    unlinked: int = 0
+
+    def add(self, text: str, label: str, concept_id: str) -> None:
+        """Count one mention."""
+        name = normalise_name(text)
+        if not concept_id or not name:
+            self.unlinked += 1
+            return
+        self.counts[(name, label, concept_id)] += 1
+        self.texts.setdefault(concept_id, Counter())[text] += 1
+
+    def add_docs(self, docs: Iterable[Doc], spans_key: str = SPANS_KEY) -> None:
+        """Count the mentions of Docs."""
+        for doc in docs:
+            for mention in get_mentions(doc, spans_key):
+                self.add(mention_text(doc, mention), mention.label, mention.kb_id)
+
+    def new_concepts(self, known: Iterable[str]) -> List[Concept]:
+        """Concepts for the ids that are not known; their name is the mention text used most."""
+        known = set(known)
+        return [
+            Concept(concept_id, name=min(texts, key=lambda text: (-texts[text], text)))
+            for concept_id, texts in sorted(self.texts.items())
+            if concept_id not in known
+        ]
+
+
+def read_training_names(
+    paths: Iterable[Union[str, Path]], spans_key: str = SPANS_KEY
+) -> TrainingNames:
+    """Read the mentions of ``.spacy`` files (DocBins).
+
+    Raises FileNotFoundError and ValueError that name the file where it is absent or no DocBin, and
+    ValueError where no Doc of a file has the group ``doc.spans[spans_key]``.
+    """
+    names = TrainingNames()
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"No such corpus of mentions: '{path}'.")
+        try:
+            docs = list(DocBin().from_disk(path).get_docs(Vocab()))
+        except Exception as error:  # zlib, msgpack and spaCy raise errors of their own kinds
+            raise ValueError(f"'{path}': expected a DocBin (.spacy), but {error}") from error
+        if docs and not any(spans_key in doc.spans for doc in docs):
+            keys = sorted({key for doc in docs for key in doc.spans})
+            raise ValueError(
+                f"'{path}': no Doc has the span group '{spans_key}'. Groups there: {keys}."
+            )
+        names.add_docs(docs, spans_key)
+    return names
