@@ -13,7 +13,8 @@ from spacy.tokenizer import Tokenizer
 from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 
 # A tag without blanks (blanks split before these rules are asked), or a character entity.
-MARKUP = r"</?[A-Za-z][A-Za-z0-9]*/?>|&(?:[a-z]+|#[0-9]+);"
+# Grouped: spaCy anchors each rule where it stands.
+MARKUP = r"(?:</?[A-Za-z][A-Za-z0-9]*/?>|&(?:[a-z]+|#[0-9]+);)"
 DASHES = r"[-‐‑‒–—−]"
 JOINERS = rf"(?:{DASHES}|[/+=<>≤≥±×→~:;,|·•*^&]|\.\.+|…|[()\[\]{{}}]|['’ʹ′″\"“”])"
 

@@ -26,7 +26,7 @@ class SplitName(StrEnum):
 def convert_cli(
     inputs: Annotated[
         List[Path],
-        typer.Argument(metavar="INPUT...", help="Files, or folders of inline articles"),
+        typer.Argument(metavar="INPUT", help="Files, or folders of inline articles"),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file or folder to write")],
     source: Annotated[

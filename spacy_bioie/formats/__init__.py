@@ -3,12 +3,12 @@
 ``convert`` takes a corpus from one form to another; the modules hold the readers and writers.
 """
 
+from ..annotation.gutbrainie import LABELS, LOCATIONS, PREDICATES
 from .articles import Article, Entity, EntityRelation, article_to_doc, doc_to_article
 from .convert import FORMATS, Conversion, blank_pipeline, convert, guess_format, read_ids
 from .docbin import read_docbin, write_docbin
 from .errors import FormatError
 from .gutbrainie import read_articles
-from .gutbrainie_labels import LABELS, LOCATIONS, PREDICATES
 from .gutbrainie_submissions import (
     SUBTASKS,
     article_to_json,

@@ -25,8 +25,8 @@ from ..annotation import (
     set_relations,
     token_borders,
 )
+from ..annotation.gutbrainie import LOCATIONS
 from .errors import FormatError
-from .gutbrainie_labels import LOCATIONS
 
 Tokenize = Union[Language, Callable[[str], Doc]]
 _METADATA = ("title", "author", "journal", "year", "abstract", "annotator")  # the order in files

@@ -113,22 +113,23 @@ def convert(
         excluded = set(exclude_documents or ())
         seen: Set[str] = set()
         for path, kind in zip(paths, kinds, strict=True):
-            bar = tqdm(load(path, kind), desc=path.name, unit="doc", disable=not progress)
-            for item in bar:
-                identifier = _identifier(item)
-                again = identifier != "" and identifier in seen
-                seen.add(identifier)
-                if identifier in excluded or (wanted is not None and identifier not in wanted):
-                    continue
-                if again:
-                    error = FormatError(
-                        path, f"PMID {identifier}", "", "expected each id once, it occurs again"
-                    )
-                    if not skip_invalid:
-                        raise error
-                    result.skipped.append(error)
-                    continue
-                yield path, item
+            # closed on errors too, so that a message begins a new line
+            with tqdm(load(path, kind), desc=path.name, unit="doc", disable=not progress) as bar:
+                for item in bar:
+                    identifier = _identifier(item)
+                    again = identifier != "" and identifier in seen
+                    seen.add(identifier)
+                    if identifier in excluded or (wanted is not None and identifier not in wanted):
+                        continue
+                    if again:
+                        error = FormatError(
+                            path, f"PMID {identifier}", "", "expected each id once, it occurs again"
+                        )
+                        if not skip_invalid:
+                            raise error
+                        result.skipped.append(error)
+                        continue
+                    yield path, item
         missing = sorted((wanted or set()) - seen)
         if missing:
             raise ValueError(

@@ -8,9 +8,9 @@ derive from the relations are not read, since bronze holds some that disagree wi
 from pathlib import Path
 from typing import Any, Collection, Dict, Iterator, List, Optional, Tuple, Union
 
+from ..annotation.gutbrainie import LABELS, LOCATIONS, PREDICATES
 from .articles import Article, Entity, EntityRelation, article_to_doc, doc_to_article
 from .errors import FormatError
-from .gutbrainie_labels import LABELS, LOCATIONS, PREDICATES
 from .gutbrainie_submissions import (
     SUBTASKS,
     article_to_json,
@@ -242,8 +242,9 @@ class _ArticleReader(RecordReader):
         self, value: Dict[str, Any], field: str, key: str, choices: Optional[Collection[str]]
     ) -> str:
         found = self.get(value, field, key, str)
-        if choices is not None and found not in choices:
+        if not found or (choices is not None and found not in choices):
             raise self.error(
-                join_field(field, key), f"found {found!r}: expected one of {', '.join(choices)}"
+                join_field(field, key),
+                f"found {found!r}: expected one of {', '.join(choices or ['any name'])}",
             )
         return found

@@ -23,9 +23,9 @@ import re
 from pathlib import Path
 from typing import Collection, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
+from ..annotation.gutbrainie import LABELS, LOCATIONS, PREDICATES
 from .articles import Article, Entity, EntityRelation
 from .errors import FormatError
-from .gutbrainie_labels import LABELS, LOCATIONS, PREDICATES
 from .inline_writing import article_to_inline, find_prefixes, write_inline
 from .strict_json import RecordReader, read_utf8
 
@@ -227,10 +227,9 @@ class _InlineReader(RecordReader):
                     )
                 start, _ = opened.pop()
                 name, curie, key = ((part or "").strip() for part in label.groups())
-                if self.labels is not None and name not in self.labels:
-                    raise self.at(
-                        number, f"found label {name!r}: expected one of {', '.join(self.labels)}"
-                    )
+                if not name or (self.labels is not None and name not in self.labels):
+                    known = ", ".join(self.labels or ["any name"])
+                    raise self.at(number, f"found label {name!r}: expected one of {known}")
                 if not "".join(out)[start:size].strip():
                     raise self.at(number, "found an empty mark: expected text between the braces")
                 marks.append((start, size, name, self.expand(curie, number), key, number))
@@ -265,9 +264,11 @@ class _InlineReader(RecordReader):
                     line,
                     f"found key {key!r}: expected one of the article's keys, {', '.join(keys)}",
                 )
-        if self.predicates is not None and parts[1] not in self.predicates:
+        predicate = parts[1]
+        if not predicate or (self.predicates is not None and predicate not in self.predicates):
             raise self.at(
                 line,
-                f"found predicate {parts[1]!r}: expected one of {', '.join(self.predicates)}",
+                f"found predicate {predicate!r}: expected one of "
+                f"{', '.join(self.predicates or ['any name'])}",
             )
-        return EntityRelation(keys[parts[0]][0], parts[1], keys[parts[2]][0])
+        return EntityRelation(keys[parts[0]][0], predicate, keys[parts[2]][0])

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
+from ..annotation.gutbrainie import LOCATIONS
 from .articles import Article
 from .atomic import write_texts
 from .errors import FormatError
-from .gutbrainie_labels import LOCATIONS
 from .strict_json import Repeated, parse_json, read_utf8
 
 _WIDTH = 100  # characters of a line, as far as words allow
@@ -144,13 +144,18 @@ def _marked_section(
 def _closing(article: Article, i: int, prefixes: Mapping[str, str], keys: Mapping[int, str]) -> str:
     entity = article.entities[i]
     curie = _shorten(entity.uri or "", prefixes)
-    for name, value in (("label", entity.label), ("uri", curie)):
-        if re.search(r"[\[\]|{}]", value) or not (_is_line(value) or value == curie == ""):
-            raise _error(
-                article,
-                f"entities[{i}].{name}",
-                f"found {value!r}: expected text without [ ] | {{ }}",
-            )
+    if not _is_line(entity.label) or re.search(r"[\[\]|{}]", entity.label):
+        raise _error(
+            article,
+            f"entities[{i}].label",
+            f"found {entity.label!r}: expected a line of text without [ ] | {{ }}",
+        )
+    if curie and (not _is_line(curie) or re.search(r"[\[\]|{}]", curie)):
+        raise _error(
+            article,
+            f"entities[{i}].uri",
+            f"found {curie!r}: expected a line of text without [ ] | {{ }}",
+        )
     if curie == entity.uri and not curie.startswith(("http://", "https://")):
         raise _error(
             article,

@@ -2,3 +2,27 @@
 
 faiss, torch and transformers are imported at the first call that needs them.
 """
+
+from .building import BuildReport, build_knowledge_base
+from .concepts import Concept, read_concepts
+from .knowledge_base import FaissKnowledgeBase
+from .linking import LinkingSettings
+from .loading import load_knowledge_base
+from .name_encoders import NoNameEncoder, TransformerNameEncoder
+from .normalisation import normalise_name
+from .training_names import TrainingNames, read_training_names
+
+__all__ = [
+    "BuildReport",
+    "Concept",
+    "FaissKnowledgeBase",
+    "LinkingSettings",
+    "NoNameEncoder",
+    "TrainingNames",
+    "TransformerNameEncoder",
+    "build_knowledge_base",
+    "load_knowledge_base",
+    "normalise_name",
+    "read_concepts",
+    "read_training_names",
+]

@@ -9,9 +9,9 @@ from typing import Dict, Iterable, List, Tuple, Union
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
-from ..annotation import SPANS_KEY, get_mentions, mention_text
+from ..annotation import SPANS_KEY, get_mentions
 from .concepts import Concept
-from .normalisation import normalise_name
+from .normalisation import mention_texts, normalise_name
 
 
 @dataclass
@@ -38,8 +38,9 @@ class TrainingNames:
     def add_docs(self, docs: Iterable[Doc], spans_key: str = SPANS_KEY) -> None:
         """Count the mentions of Docs."""
         for doc in docs:
-            for mention in get_mentions(doc, spans_key):
-                self.add(mention_text(doc, mention), mention.label, mention.kb_id)
+            mentions = get_mentions(doc, spans_key)
+            for text, mention in zip(mention_texts(doc, mentions), mentions, strict=True):
+                self.add(text, mention.label, mention.kb_id)
 
     def new_concepts(self, known: Iterable[str]) -> List[Concept]:
         """Concepts for the ids that are not known; their name is the mention text used most."""

@@ -65,17 +65,16 @@ def encode_in_buckets(
         ``last_hidden_state`` on the way back.
     wordpieces: the windows, padded to the longest.
     max_batch_pieces: padded pieces of one pass.
-    RETURNS: the output for all windows, padded to the longest with zeros, and a callback that
-        takes the gradient of ``last_hidden_state`` (windows, longest, width) to the encoder.
+    RETURNS: the output for all windows, float32, padded to the longest with zeros, and a callback
+        that takes the gradient of ``last_hidden_state`` (windows, longest, width) to the encoder.
     """
     lengths = numpy.asarray(wordpieces.lengths, dtype="int64")
     # A window without pieces has nothing to encode: its rows stay zero.
     filled = numpy.flatnonzero(lengths > 0)
-    on_cpu = encoder.shims[0].device.type == "cpu"
-    pass_cost = PASS_COST_CPU if on_cpu else PASS_COST_GPU
-    buckets = [
-        filled[bucket] for bucket in make_buckets(lengths[filled], max_batch_pieces, pass_cost)
-    ]
+    shim: Any = encoder.shims[0]
+    pass_cost = PASS_COST_CPU if shim.device.type == "cpu" else PASS_COST_GPU
+    sorted_windows = make_buckets(lengths[filled].tolist(), max_batch_pieces, pass_cost)
+    buckets = [filled[bucket] for bucket in sorted_windows]
     width = wordpieces.input_ids.shape[1]
     whole = None
     passes = []
@@ -84,7 +83,7 @@ def encode_in_buckets(
         output, backprop = encoder(_rows(wordpieces, bucket, longest), is_train)
         passes.append((bucket, longest, backprop))
         if len(bucket) == len(lengths) and longest == width:
-            whole = _map(lambda tensor: tensor.detach(), output)
+            whole = _map(lambda tensor: tensor.detach().float(), output)
         else:
             whole = _put(whole, output, bucket, len(lengths), longest, width)
 
@@ -130,7 +129,7 @@ def _put(
         def empty(tensor: Any) -> Any:
             dims = _piece_dims(tensor)
             shape = [width if dim in dims else size for dim, size in enumerate(tensor.shape)]
-            return tensor.new_zeros((n_windows, *shape[1:]))
+            return tensor.new_zeros((n_windows, *shape[1:])).float()
 
         whole = _map(empty, output)
     for key, value in output.items():
@@ -141,7 +140,7 @@ def _put(
             for dim in _piece_dims(tensor):
                 index[dim] = slice(longest)
             index[0] = bucket
-            target[tuple(index)] = tensor.detach()
+            target[tuple(index)] = tensor.detach().float()
     return whole
 
 

@@ -1,7 +1,7 @@
 """Token vectors from the shared encoder."""
 
 import sys
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
@@ -9,6 +9,7 @@ from thinc.api import Model, chain, reduce_mean
 from thinc.types import Floats2d, Ragged
 
 from .forking import limit_threads_after_fork
+from .gradient_watch import GradientWatch
 from .token_vectors import token_vectors
 
 LISTENER = "spacy_bioie.TransformerListener.v1"
@@ -96,6 +97,41 @@ def encoder_of_its_own_config(encoder_config: dict, listener_config: dict) -> di
             config[key] = listener_config[key]
     config["average_windows"] = listener_config.get("@architectures") != LISTENER
     return config
+
+
+class WatchedTok2VecListener(Tok2VecListener):
+    """spaCy's listener, which notices when it is the last one and does not send its gradient.
+
+    ``spacy_bioie.TransformerModel.v1`` notices that by itself; spaCy's tok2vec layers do not.
+    """
+
+    def __init__(self, upstream_name: str, width: int) -> None:
+        super().__init__(upstream_name, width)
+        self.gradient_watch = GradientWatch("tok2vec" if upstream_name == "*" else upstream_name)
+
+    def receive(self, batch_id: int, outputs: List[Floats2d], backprop: Callable) -> None:
+        # The component Tok2Vec calls this in each update, also where the listener's component is
+        # frozen. The callback that goes on to the encoder is for the last listener alone, and
+        # only its name tells it from that of the others.
+        if backprop.__name__ == "backprop" and any(len(vectors) for vectors in outputs):
+            self.gradient_watch.next_batch()
+            self.gradient_watch.hand_out()
+            backprop = self._watched(backprop)
+        super().receive(batch_id, outputs, backprop)
+
+    def _watched(self, backprop: Callable) -> Callable:
+        def send(d_vectors: List[Floats2d]) -> Any:
+            self.gradient_watch.receive()
+            return backprop(d_vectors)
+
+        return send
+
+
+def watch_gradient(tok2vec: Model) -> Model:
+    """Put a ``WatchedTok2VecListener`` in the place of spaCy's; other layers stay as they are."""
+    if type(tok2vec) is not Tok2VecListener:
+        return tok2vec
+    return WatchedTok2VecListener(tok2vec.upstream_name, tok2vec.get_dim("nO"))
 
 
 def require_encoder_output(model: Model, docs: Sequence[Doc], component: str) -> None:

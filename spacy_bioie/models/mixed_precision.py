@@ -52,9 +52,7 @@ class EncoderShim(HFShim):
 
         def backprop(grads: ArgsKwargs) -> ArgsKwargs:
             if self._scales:
-                grads.kwargs["grad_tensors"] = self._grad_scaler.scale(
-                    grads.kwargs["grad_tensors"]
-                )
+                grads.kwargs["grad_tensors"] = self._grad_scaler.scale(grads.kwargs["grad_tensors"])
                 self._scaled_passes += 1
             torch.autograd.backward(*grads.args, **grads.kwargs)
             return ArgsKwargs(args=(), kwargs={})
@@ -119,7 +117,8 @@ def encoder_layer(
 
 
 def _convert_inputs(model: Model, wordpieces: Any, is_train: bool):
-    device = model.shims[0].device
+    shim: Any = model.shims[0]
+    device = shim.device
     kwargs = {
         "input_ids": xp2torch(wordpieces.input_ids, device=device),
         "attention_mask": xp2torch(wordpieces.attention_mask, device=device),

@@ -202,10 +202,10 @@ def init(model: Model, X: Optional[PairInput] = None, Y: Any = None) -> None:
                 "layer with the dimension nO, or example documents to initialize with."
             )
         width = tok2vec.predict(docs[:1])[0].shape[1]
-    module: PairModule = scorer.shims[0]._model
-    device = scorer.shims[0].device
-    module.build(int(width), candidates.n_labels, candidates.n_predicates)
-    module.to(device)
+    shim: Any = scorer.shims[0]
+    device = shim.device  # the default one while there are no parameters
+    shim._model.build(int(width), candidates.n_labels, candidates.n_predicates)
+    shim._model.to(device)
     model.set_dim("nO", candidates.n_predicates, force=True)
 
 
@@ -248,8 +248,9 @@ def _convert_inputs(
     model: Model, X: Tuple[Floats2d, numpy.ndarray, numpy.ndarray], is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
     tokens, positions, pairs = X
-    device = model.shims[0].device
-    single = model.ops.asarray2f(tokens.astype("float32", copy=False))
+    shim: Any = model.shims[0]
+    device = shim.device
+    single: Any = tokens.astype("float32", copy=False)  # whatever the encoder computes in
     args = (
         xp2torch(single, requires_grad=is_train, device=device),
         torch.from_numpy(positions).to(device),
@@ -257,7 +258,8 @@ def _convert_inputs(
     )
 
     def from_torch(d_inputs: ArgsKwargs) -> Floats2d:
-        return torch2xp(d_inputs.args[0]).astype(tokens.dtype, copy=False)
+        d_tokens: Any = torch2xp(d_inputs.args[0])
+        return d_tokens.astype(tokens.dtype, copy=False)
 
     return ArgsKwargs(args=args, kwargs={}), from_torch
 

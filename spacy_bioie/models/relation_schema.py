@@ -3,7 +3,7 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy
 from spacy.training import Example
@@ -97,6 +97,7 @@ class RelationSchema:
         """
         if isinstance(data, RelationSchema):
             return data
+        lists: Dict[str, Any] = {"triples": data}
         if isinstance(data, dict):
             if "triples" not in data:
                 raise ValueError(
@@ -104,19 +105,15 @@ class RelationSchema:
                     "Expected a list of [head label, predicate, tail label] under it."
                 )
             lists = {name: data.get(name) for name in ("triples", "labels", "predicates")}
-        else:
-            lists = {"triples": data}
         for name, values in lists.items():
-            if not isinstance(values, (list, tuple)) and not (values is None and name != "triples"):
+            if values is None and name != "triples":
+                continue
+            if not isinstance(values, (list, tuple)):
+                content = "[head label, predicate, tail label]" if name == "triples" else "strings"
                 raise ValueError(
-                    f"{source}: '{name}' is {values!r:.60}, expected a list"
-                    + (
-                        " of [head label, predicate, tail label]."
-                        if name == "triples"
-                        else " of strings."
-                    )
+                    f"{source}: '{name}' is {values!r:.60}, expected a list of {content}."
                 )
-        return cls(lists.pop("triples") or (), **lists, source=source)
+        return cls(**lists, source=source)
 
     @classmethod
     def from_examples(
@@ -127,13 +124,16 @@ class RelationSchema:
         RETURNS: the triples that occur, sorted, with all labels of the mentions; None where there
             is no relation.
         """
-        triples, labels = set(), set()
+        triples: Set[Triple] = set()
+        labels: Set[str] = set()
         for eg in examples:
-            label_of = {mention.id: mention.label for mention in get_mentions(eg.reference, key)}
-            labels.update(label_of.values())
+            mentions = get_mentions(eg.reference, key)
+            labels.update(mention.label for mention in mentions)
+            label_of = {mention.id: mention.label for mention in mentions}
             if relations_key(eg.reference) == key:
                 for head, predicate, tail, _ in get_relation_rows(eg.reference):
-                    triples.add((label_of[head], predicate, label_of[tail]))
+                    if head in label_of and tail in label_of:
+                        triples.add((label_of[head], predicate, label_of[tail]))
         return cls(sorted(triples), labels=sorted(labels)) if triples else None
 
 
@@ -174,7 +174,7 @@ def _names(given: Optional[Iterable[str]], used: Iterable[str], where: str) -> T
         return tuple(sorted(used))
     names = tuple(given)
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"{where} are {list(names)}, expected distinct strings, none of them empty.")
+        raise ValueError(f"{where} are {list(names)}, expected distinct strings, none empty.")
     unknown = sorted(set(used) - set(names))
     if unknown:
         raise ValueError(f"{where}: the triples use {unknown}, which are not among {list(names)}.")

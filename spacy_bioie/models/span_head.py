@@ -47,10 +47,11 @@ class SpanHead(Protocol):
     def decode(self, output: Any) -> List[ScoredSpans]:
         """The spans of each document."""
 
-    def representable(
-        self, docs: Sequence[Doc], gold: Sequence[MentionTable], n_labels: int
-    ) -> List[numpy.ndarray]:
-        """For each document a bool array: which of its gold mentions the head can learn."""
+    def prepare(self, model: Model, docs: Sequence[Doc], gold: Sequence[MentionTable]) -> int:
+        """Set out from the mentions of the training documents, once the model has its size.
+
+        RETURNS: the number of mentions that the head cannot learn.
+        """
 
     @property
     def hint(self) -> str:

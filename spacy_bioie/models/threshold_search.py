@@ -23,8 +23,9 @@ class ScoredItems:
 
     def select(self, rows: numpy.ndarray) -> "ScoredItems":
         """Some of the rows, by a mask or by indices."""
-        columns = (self.keys, self.scores, self.hits, self.groups)
-        return ScoredItems(*(column[rows] for column in columns), n_gold=self.n_gold)
+        return ScoredItems(
+            self.keys[rows], self.scores[rows], self.hits[rows], self.groups[rows], self.n_gold
+        )
 
 
 class Cut(NamedTuple):
@@ -75,8 +76,8 @@ def best_thresholds(
     RETURNS: the thresholds of the groups that moved, and the micro-F1.
     """
     thresholds = numpy.full(int(items.groups.max(initial=-1)) + 1, common)
-    hits = {g: len(set(items.keys[items.hits & (items.groups == g)])) for g in range(len(thresholds))}
-    groups = [group for group, n in hits.items() if n >= max(min_gold, 1)]
+    gold = [len(set(items.keys[items.hits & (items.groups == g)])) for g in range(len(thresholds))]
+    groups = [group for group, n in enumerate(gold) if n >= max(min_gold, 1)]
     f1 = _f1_at(items, thresholds)
     moved: Dict[int, float] = {}
     for _ in range(max_rounds):

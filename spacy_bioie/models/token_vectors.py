@@ -81,7 +81,7 @@ def forward(
     model: Model, trf_datas: Sequence[Any], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
     pooling: Model[Ragged, Floats2d] = model.layers[0]
-    ops = model.ops
+    ops: Any = model.ops
     hidden = [_hidden(data) for data in trf_datas]
     choices = [_choose(data, tensor) for data, tensor in zip(trf_datas, hidden, strict=True)]
     chosen = [i for i, choice in enumerate(choices) if len(choice.tokens)]

@@ -7,7 +7,7 @@ least one window and most lie well inside of one.
 """
 
 import warnings
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc, Span
@@ -48,6 +48,15 @@ class _Pieces(NamedTuple):
     last: numpy.ndarray
 
 
+class _Types(NamedTuple):
+    """Token type ids of what a window is made of."""
+
+    prefix: List[int]
+    text: int
+    suffix: List[int]
+    padding: int
+
+
 class _Window(NamedTuple):
     pieces: _Pieces
     begin: int  # range of pieces
@@ -76,7 +85,7 @@ class WindowCutter:
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
                 f"The tokenizer {type(tokenizer).__name__} gives no character offsets: expected "
-                "a fast tokenizer (tokenizer_config = {\"use_fast\": true}, and a model that has "
+                'a fast tokenizer (tokenizer_config = {"use_fast": true}, and a model that has '
                 "a tokenizer.json or can be converted to one)."
             )
         bounds = [window, max_positions, getattr(tokenizer, "model_max_length", 0) or 0]
@@ -129,8 +138,8 @@ class WindowCutter:
         # What stands around a text is read off an example: not every fast tokenizer says it.
         probe = self.tokenizer("a", return_special_tokens_mask=True)
         special = numpy.asarray(probe["special_tokens_mask"], dtype=bool)
-        text = numpy.flatnonzero(~special)
-        begin, end = (int(text[0]), int(text[-1]) + 1) if len(text) else (0, 0)
+        inside = numpy.flatnonzero(~special)
+        begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
         ids = list(probe["input_ids"])
         types = probe.get("token_type_ids")
         self.prefix, self.suffix = ids[:begin], ids[end:]
@@ -139,10 +148,12 @@ class WindowCutter:
         pad = self.tokenizer.pad_token_id
         self.pad_id = 0 if pad is None else int(pad)
         self.pad_string = self.tokenizer.pad_token or ""
-        self.types = None
+        self.types: Optional[_Types] = None
         if types is not None:
-            inside = types[begin] if end > begin else 0
-            self.types = (types[:begin], inside, types[end:], self.tokenizer.pad_token_type_id)
+            text_type = types[begin] if end > begin else 0
+            self.types = _Types(
+                types[:begin], text_type, types[end:], self.tokenizer.pad_token_type_id
+            )
 
     def _pieces(self, docs, sections, texts: List[str]) -> List[_Pieces]:
         if not texts:
@@ -160,7 +171,7 @@ class WindowCutter:
             verbose=False,
         )
         output = []
-        oversize: dict = {}
+        oversize: Dict[int, List[Tuple[int, int]]] = {}
         for i, (number, start, end) in enumerate(sections):
             ids = numpy.asarray(encoded["input_ids"][i], dtype="int64")
             offsets = numpy.asarray(encoded["offset_mapping"][i], dtype="int64").reshape((-1, 2))
@@ -201,11 +212,11 @@ class WindowCutter:
         lengths = [special + w.end - w.begin for w in windows]
         # At least one column, so that a tokenizer without special tokens gives no empty array.
         width = max([1, *lengths])
-        ids = numpy.full((len(windows), width), self.pad_id, dtype="int64")
-        mask = (numpy.arange(width) < numpy.asarray(lengths)[:, None]).astype("float32")
-        types = None
+        ids: Any = numpy.full((len(windows), width), self.pad_id, dtype="int64")
+        mask: Any = (numpy.arange(width) < numpy.asarray(lengths)[:, None]).astype("float32")
+        types: Any = None
         if self.types is not None:
-            types = numpy.full(ids.shape, self.types[3], dtype="int64")
+            types = numpy.full(ids.shape, self.types.padding, dtype="int64")
         strings = []
         body = len(self.prefix)
         for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
@@ -213,9 +224,9 @@ class WindowCutter:
             ids[row, :body] = self.prefix
             ids[row, body:tail] = window.pieces.ids[window.begin : window.end]
             ids[row, tail:length] = self.suffix
-            if types is not None:
-                types[row, :body], types[row, tail:length] = self.types[0], self.types[2]
-                types[row, body:tail] = self.types[1]
+            if self.types is not None:
+                types[row, :body], types[row, tail:length] = self.types.prefix, self.types.suffix
+                types[row, body:tail] = self.types.text
             strings.append(
                 self.prefix_strings
                 + window.pieces.strings[window.begin : window.end]
@@ -249,8 +260,9 @@ class WindowCutter:
         token = _ranges(_concatenate(firsts), count)
         place = numpy.repeat(_concatenate(places), count)
         order = numpy.argsort(token, kind="stable")
-        lengths = numpy.bincount(token, minlength=offset)
-        return Ragged(place[order].astype("int32"), lengths.astype("int32"))
+        lengths: Any = numpy.bincount(token, minlength=offset).astype("int32")
+        pieces_of_tokens: Any = place[order].astype("int32")
+        return Ragged(pieces_of_tokens, lengths)
 
 
 def window_borders(borders: numpy.ndarray, room: int) -> List[Tuple[int, int]]:
@@ -304,9 +316,7 @@ def _bound_tokens(pieces: _Pieces, room: int) -> Tuple[_Pieces, List[Tuple[int, 
     if len(pieces.ids) <= room:
         return pieces, []
     own = numpy.flatnonzero(pieces.first == pieces.last)
-    tokens, begins, counts = numpy.unique(
-        pieces.first[own], return_index=True, return_counts=True
-    )
+    tokens, begins, counts = numpy.unique(pieces.first[own], return_index=True, return_counts=True)
     if not len(counts) or counts.max() <= room:
         return pieces, []
     rank = numpy.arange(len(own)) - numpy.repeat(begins, counts)

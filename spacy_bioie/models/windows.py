@@ -3,19 +3,21 @@
 It stands in the stock ``transformer`` component of spacy-transformers in place of its own model.
 """
 
-import warnings
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc, Span
 from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, TransformerData
-from spacy_transformers.layers.transformer_model import TransformerModel
-from spacy_transformers.layers.transformer_model import set_pytorch_transformer
+from spacy_transformers.layers.transformer_model import (
+    TransformerModel,
+    set_pytorch_transformer,
+)
 from thinc.api import Model, get_torch_default_device, torch2xp
 from thinc.types import Ragged
 
 from ..encoder_source import resolve_encoder
 from .forking import limit_threads_after_fork
+from .gradient_watch import GradientWatch
 from .length_buckets import encode_in_buckets
 from .listener import encoder_of_its_own, encoder_of_its_own_config
 from .mixed_precision import encoder_layer
@@ -76,9 +78,7 @@ class WindowedBatch(FullTransformerBatch):
     def split_by_doc(self) -> List[TransformerData]:
         """One TransformerData for each document; without loops over tokens."""
         outputs = {
-            key: [torch2xp(part) for part in value]
-            if isinstance(value, tuple)
-            else torch2xp(value)
+            key: [torch2xp(part) for part in value] if isinstance(value, tuple) else torch2xp(value)
             for key, value in self.model_output.items()
         }
         split = []
@@ -127,7 +127,7 @@ class WindowedTransformer(TransformerModel):
         # Not attributes of thinc: those are saved, and would win over a changed config.
         self.window = window
         self.max_batch_pieces = max_batch_pieces
-        self.gradient_watch = GradientWatch()
+        self.gradient_watch = GradientWatch("transformer")
         self._cutter: Optional[WindowCutter] = None
 
     @property
@@ -161,55 +161,8 @@ class WindowedTransformer(TransformerModel):
         return copied
 
 
-class GradientWatch:
-    """Notices when the gradient of the encoder gets lost between its listeners.
-
-    In spaCy the last listening component sends the sum of all gradients to the encoder. If it is
-    frozen, disabled, or ends its update without backpropagation, the gradients of the others are
-    dropped without a word.
-    """
-
-    def __init__(self) -> None:
-        self.waiting = False
-        self.lost = 0
-
-    def hand_out(self) -> None:
-        """A training batch's output goes to listeners."""
-        self.waiting = True
-
-    def receive(self) -> None:
-        """The gradient of the batch has come."""
-        self.waiting = False
-        self.lost = 0
-
-    def next_batch(self) -> None:
-        """Another training batch begins.
-
-        One batch without a gradient is a warning, since an update may have been interrupted by an
-        exception; raises ValueError at the second in a row.
-        """
-        if not self.waiting:
-            return
-        self.waiting = False
-        self.lost += 1
-        message = (
-            "no gradient came back to the encoder (component 'transformer') for {what}. Only the "
-            "last component that listens to it passes the gradients of all of them on, and it did "
-            "not: it is frozen, disabled or excluded from updates, or its update ended without "
-            "backpropagation. Let the last listening component of the pipeline be one that is "
-            "trained; or give the frozen one an encoder of its own (nlp.replace_listeners); or "
-            "freeze the encoder too and add it to training.annotating_components."
-        )
-        if self.lost == 1:
-            what = "the last batch (ignore this if its update was interrupted)"
-            warnings.warn("In training, " + message.format(what=what), stacklevel=4)
-        else:
-            self.lost = 0
-            raise ValueError("In training, " + message.format(what="two batches in a row"))
-
-
 def init(model: WindowedTransformer, X: Any = None, Y: Any = None) -> None:
-    model.gradient_watch = GradientWatch()
+    model.gradient_watch = GradientWatch("transformer")
     if model.attrs["has_transformer"]:
         return
     objects = load_encoder(
@@ -261,9 +214,7 @@ def load_encoder(name: str, tokenizer_config: dict, transformer_config: dict) ->
     settings = {**transformer_config, "return_dict": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **tokenizer_config)
-        config, unused = AutoConfig.from_pretrained(
-            source, **settings, return_unused_kwargs=True
-        )
+        config, unused = AutoConfig.from_pretrained(source, **settings, return_unused_kwargs=True)
     except (OSError, ValueError) as error:
         found = "is one" if Path(source).is_dir() else "does not exist"
         raise ValueError(
@@ -315,5 +266,5 @@ def _zeros(shape: Tuple[int, int], width: int) -> Any:
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
-    zeros = torch.zeros((*shape, width), device=get_torch_default_device())
+    zeros: Any = torch.zeros((*shape, width), device=get_torch_default_device())
     return BaseModelOutput(last_hidden_state=zeros)

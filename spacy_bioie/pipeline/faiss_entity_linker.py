@@ -26,7 +26,6 @@ from ..annotation import (
     get_mentions,
     gold_mentions,
     mention_table,
-    mention_text,
     set_mentions,
 )
 from ..kb.index import check_device
@@ -39,7 +38,7 @@ from ..kb.linking import (
     rank_candidates,
     score_pairs,
 )
-from ..kb.normalisation import normalise_name
+from ..kb.normalisation import mention_texts, normalise_name
 from ..models.contrastive import contrastive_loss, cosines_of_pairs
 from ..models.mention_encoder import MentionInput, MentionVectors
 
@@ -506,9 +505,9 @@ class FaissEntityLinker(TrainablePipe):
 
     def _find(self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> CandidatePairs:
         names = [
-            normalise_name(mention_text(doc, mention))
+            normalise_name(text)
             for doc, row in zip(docs, mentions, strict=True)
-            for mention in row
+            for text in mention_texts(doc, row)
         ]
         labels = [mention.label for row in mentions for mention in row]
         return find_candidates(self.require_kb(), names, labels, self.settings)

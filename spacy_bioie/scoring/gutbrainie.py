@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..annotation.gutbrainie import LABELS, LOCATIONS, PREDICATES
 from .rules import (
     TASKS,
     CountTable,
@@ -20,42 +21,6 @@ from .rules import (
     get_task,
     precision_recall_f1,
 )
-
-LABELS = (
-    "anatomical location",
-    "animal",
-    "bacteria",
-    "biomedical technique",
-    "chemical",
-    "DDF",
-    "dietary supplement",
-    "drug",
-    "food",
-    "gene",
-    "human",
-    "microbiome",
-    "statistical technique",
-)
-PREDICATES = (
-    "administered",
-    "affect",
-    "change abundance",
-    "change effect",
-    "change expression",
-    "compared to",
-    "impact",
-    "influence",
-    "interact",
-    "is a",
-    "is linked to",
-    "located in",
-    "part of",
-    "produced by",
-    "strike",
-    "target",
-    "used by",
-)
-LOCATIONS = ("title", "abstract")
 
 _FULL = "relations"
 _TM_LISTS = ("ternary_mention_based_relations", "mention_level_relations")

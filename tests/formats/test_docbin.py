@@ -27,7 +27,7 @@ def test_everything_comes_back(doc, tmp_path):
     back = list(read_docbin(path, Vocab()))
     assert len(back) == 2
     assert get_mentions(back[0]) == get_mentions(doc)
-    assert get_mentions(back[0])[4].char_offsets == (54, 74)
+    assert get_mentions(back[0])[4].char_offsets == (56, 76)
     assert get_relation_rows(back[0]) == get_relation_rows(doc)
     assert back[0].user_data[META_KEY] == doc.user_data[META_KEY]
     assert back[0]._.sections == doc._.sections

@@ -9,8 +9,8 @@ TEXT = r"""id: S1
 split: train
 year: 2023
 
-title: {Inulin}[dietary supplement|CHEBI:15443|a] and {{gut}[anatomical location] flora}[microbiome|X:1|b]
- of {mice}[animal||c]
+title: {Inulin}[dietary supplement|CHEBI:15443|a] and {{gut}[anatomical location] flora}[microbiome|
+ X:1|b] of {mice}[animal||c]
 
 abstract: A \{set\} of 3 \\ 4, {lipo-
 polysaccharide}[chemical|http://whole.org/u] in
@@ -101,11 +101,12 @@ INVALID = [
         "relations",
         "missing: expected a line that begins with 'relations:'",
     ),
-    (sub("{Inulin", "Inulin"), "line 6", "found '}' without '{'"),
-    (sub(r"of \\{set", "of {set"), "line 8", "found '{' that is not closed"),
+    (sub("{Inulin", "Inulin"), "line 5", "found '}' without '{'"),
+    (sub(r"A \\{set", "A {set"), "line 8", "found '{' that is not closed"),
     (sub(r"set\\}", "set}"), "line 8", "found '}' without '{'"),
     (sub(r"\[animal\|\|c\]", ""), "line 6", "found '}': expected '}[label|CURIE|key]' at the end"),
     (sub(r"\[animal\|\|c\]", "[animal||c|d]"), "line 6", "expected '}[label|CURIE|key]'"),
+    (sub("animal", ""), "line 6", "found label ''"),
     (sub("animal", "animals"), "line 6", "found label 'animals': expected one of anatomical"),
     (sub("{mice}", "{}"), "line 6", "found an empty mark"),
     (sub("{mice}", "{ }"), "line 6", "found an empty mark"),

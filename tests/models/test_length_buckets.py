@@ -78,8 +78,11 @@ def test_gradients_equal_those_of_one_padded_batch(tiny_bert, max_batch_pieces):
         d_hidden[row, length:] = 0.0
     batch = output.unsplit_by_doc([[array] for array in split_rows(d_hidden, output.spans)])
     backprop(batch)
-    found = {name: p.grad.clone() for name, p in model.transformer.named_parameters()
-             if p.grad is not None}
+    found = {
+        name: p.grad.clone()
+        for name, p in model.transformer.named_parameters()
+        if p.grad is not None
+    }
 
     expected_hidden, expected = run_padded(model.transformer, output.wordpieces, d_hidden)
     for row, length in enumerate(output.wordpieces.lengths):
@@ -109,14 +112,17 @@ def test_outputs_of_other_shapes_are_put_together(tiny_bert):
     lengths = one.wordpieces.lengths
     assert len(one.model_output.hidden_states) == 3 and len(one.model_output.attentions) == 2
     for row, length in enumerate(lengths):
-        for a, b in zip(one.model_output.hidden_states, other.model_output.hidden_states,
-                        strict=True):
+        for a, b in zip(
+            one.model_output.hidden_states, other.model_output.hidden_states, strict=True
+        ):
             assert numpy.allclose(a[row, :length], b[row, :length], atol=1e-5)
         for a, b in zip(one.model_output.attentions, other.model_output.attentions, strict=True):
-            assert numpy.allclose(a[row, :, :length, :length], b[row, :, :length, :length],
-                                  atol=1e-5)
-    assert numpy.allclose(one.model_output.pooler_output, other.model_output.pooler_output,
-                          atol=1e-5)
+            assert numpy.allclose(
+                a[row, :, :length, :length], b[row, :, :length, :length], atol=1e-5
+            )
+    assert numpy.allclose(
+        one.model_output.pooler_output, other.model_output.pooler_output, atol=1e-5
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""``python -m spacy bioie build-kb``: build a knowledge base."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from wasabi import Printer
+
+from ._app import app
+
+
+@app.command("build-kb")
+def build_kb_cli(
+    out_dir: Annotated[
+        Path, typer.Argument(metavar="OUT_DIR", help="Folder for the knowledge base")
+    ],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SOURCE...", help="Concepts as JSON lines, .jsonl or .jsonl.gz"),
+    ] = None,
+    mentions: Annotated[
+        list[Path] | None,
+        typer.Option("--mentions", "-m", help="Corpus (.spacy) whose linked mentions are names"),
+    ] = None,
+    spans_key: Annotated[
+        str, typer.Option("--spans-key", "-k", help="Span group of the mentions")
+    ] = "sc",
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="Name encoder: folder, hub name or package:NAME/DIR"),
+    ] = None,
+    no_encoder: Annotated[
+        bool, typer.Option("--no-encoder", help="Compare names by their spelling alone")
+    ] = False,
+    pooling: Annotated[
+        str, typer.Option("--pooling", help="Of the name encoder: mean or cls")
+    ] = "mean",
+    index: Annotated[
+        str, typer.Option("--index", "-i", help="faiss index factory string")
+    ] = "Flat",
+    search_parameters: Annotated[
+        str, typer.Option("--search-parameters", help="faiss parameters, such as nprobe=32")
+    ] = "",
+    lexical_weight: Annotated[
+        float, typer.Option("--lexical-weight", min=0, help="Weight of the spelling of names")
+    ] = 0.5,
+    semantic_weight: Annotated[
+        float, typer.Option("--semantic-weight", min=0, help="Weight of the name encoder")
+    ] = 0.5,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Names encoded in one pass")
+    ] = 64,
+    unique_ids: Annotated[
+        bool, typer.Option("--unique-ids", help="Refuse a repeated concept id, do not merge")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--json", "-j", help="Write the report to this file", dir_okay=False),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bar and no report")
+    ] = False,
+) -> None:
+    """Build a knowledge base from concepts and from the mentions of a training corpus.
+
+    Every SOURCE has one JSON object in a line: {"concept_id", "name", "synonyms", "types",
+    "definition"}, all but the id optional. Several sources are merged into one knowledge base;
+    records of one id are joined. OUT_DIR is written beside and renamed; a knowledge base that lies
+    there is replaced, any other folder with files in it is refused.
+
+    Never give the mentions of a corpus that is to be evaluated on.
+
+    Exit codes: 0 if built, 1 if a file is unreadable or malformed or the index cannot be built, 2
+    for wrong usage.
+    """
+    msg = Printer()
+    if (encoder is None) != no_encoder:
+        msg.fail("Expected either --encoder NAME or --no-encoder.")
+        raise typer.Exit(2)
+    if not sources and not mentions:
+        msg.fail("Expected at least one SOURCE, or a corpus with --mentions.")
+        raise typer.Exit(2)
+    from ..kb.building import build_knowledge_base
+    from ..kb.name_encoders import TransformerNameEncoder
+
+    try:
+        name_encoder = None
+        if encoder is not None:
+            name_encoder = TransformerNameEncoder(encoder, pooling=pooling, batch_size=batch_size)
+        kb, counts = build_knowledge_base(
+            sources or [],
+            mentions=mentions or [],
+            spans_key=spans_key,
+            name_encoder=name_encoder,
+            index=index,
+            search_parameters=search_parameters,
+            lexical_weight=lexical_weight,
+            semantic_weight=semantic_weight,
+            duplicates="error" if unique_ids else "merge",
+            progress=not quiet,
+        )
+        kb.to_disk(out_dir)
+        if report is not None:
+            _write_json(report, counts.to_dict())
+    except (OSError, ValueError, ImportError) as error:
+        msg.fail("No knowledge base was built.", str(error))
+        raise typer.Exit(1) from None
+    if not quiet:
+        rows = [(name.replace("_", " "), count) for name, count in counts.to_dict().items()]
+        msg.table(rows, aligns=("l", "r"))
+        msg.good(f"Wrote the knowledge base to '{out_dir}'.")
+
+
+def _write_json(path: Path, values: dict[str, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf8")
+    beside.replace(path)

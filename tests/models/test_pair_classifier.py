@@ -1,0 +1,371 @@
+"""The pair classifier: scores against a plain computation, gradients, chunks, memory."""
+
+import subprocess
+import sys
+
+import numpy
+import pytest
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from spacy.vocab import Vocab
+from thinc.api import Adam, Model
+
+from spacy_bioie.models import pair_classifier
+from spacy_bioie.models.candidates import PairCandidates, pair_candidates
+from spacy_bioie.models.pair_classifier import PairClassifier_v1, PairScorer
+from spacy_bioie.models.pair_features import gaps_between, mention_positions, pair_features
+from spacy_bioie.models.relation_losses import pair_cross_entropy
+from spacy_bioie.models.relation_schema import RelationSchema
+
+WIDTH = 6
+SCHEMA = RelationSchema(
+    [["A", "p", "B"], ["A", "q", "B"], ["B", "p", "B"], ["C", "r", "A"]], labels=["A", "B", "C"]
+)
+TABLES = [
+    numpy.asarray([[0, 2, 0], [1, 2, 1], [1, 2, 2], [4, 5, 1], [8, 9, 0]]),
+    numpy.asarray([[3, 4, 1], [0, 1, 1], [1, 3, 0], [0, 1, -1]]),
+    numpy.zeros((0, 3), dtype="int64"),
+    numpy.asarray([[0, 1, 2]]),
+]
+WORDS = [10, 4, 3, 1]
+
+
+def make_docs(vocab=None):
+    vocab = vocab or Vocab()
+    docs = [Doc(vocab, words=[f"w{i}" for i in range(n)]) for n in WORDS]
+    docs[0] = Doc(vocab, words=["a", "b", "c", "\n", *"defghi"], spaces=[False] * 10)
+    for doc, starts in ((docs[0], {0, 3, 6}), (docs[3], {0})):
+        for token in doc:
+            token.is_sent_start = token.i in starts
+    return docs
+
+
+def embedder(seed=0, width=WIDTH):
+    """A tok2vec layer: one trainable vector for each position of a batch of TABLES' documents."""
+
+    def forward(model, docs, is_train):
+        lengths = [len(doc) for doc in docs]
+        table = model.get_param("E")[: sum(lengths)]
+
+        def backprop(d_vectors):
+            d_table = numpy.zeros_like(model.get_param("E"))
+            d_table[: len(table)] = numpy.concatenate(d_vectors)
+            model.inc_grad("E", d_table)
+            return docs
+
+        return numpy.split(table, numpy.cumsum(lengths)[:-1]), backprop
+
+    table = numpy.random.default_rng(seed).normal(size=(sum(WORDS), width)).astype("float32")
+    return Model("embedder", forward, params={"E": table}, dims={"nO": None})
+
+
+def make_model(**settings):
+    torch.manual_seed(0)
+    settings = {"hidden_size": 12, "label_size": 3, "dropout": 0.0, **settings}
+    model = PairClassifier_v1(embedder(), **settings)
+    model.initialize(X=(make_docs(), pair_candidates(TABLES, SCHEMA)))
+    return model
+
+
+def scorer_of(model) -> PairScorer:
+    return model.get_ref("scorer").shims[0]._model.pair_head
+
+
+def plain_scores(net: PairScorer, tokens, positions, pairs):
+    """The same perceptron, pair by pair, over concatenated vectors."""
+    features = pair_features(positions[pairs[:, 0]], positions[pairs[:, 1]])
+    out = []
+    for (h, t), numbers in zip(pairs.tolist(), features, strict=True):
+        vectors = []
+        for start, end, label in (positions[h, :3].tolist(), positions[t, :3].tolist()):
+            own = tokens[start:end]
+            vectors.append(torch.cat([own.mean(dim=0), own[0], net.labels.weight[max(label, 0)]]))
+        (i, j), (k, m) = positions[h, :2].tolist(), positions[t, :2].tolist()
+        first, end = min(j, m), max(i, k)
+        between = tokens[first:end].mean(dim=0) if first < end else torch.zeros_like(tokens[0])
+        parts = torch.cat([*vectors, between, numbers])
+        weight = torch.cat(
+            [layer.weight for layer in (net.as_head, net.as_tail, net.between, net.features)],
+            dim=1,
+        )
+        hidden = weight @ parts + net.as_head.bias
+        hidden = hidden + net.head_factor(vectors[0]) * net.tail_factor(vectors[1])
+        hidden = torch.nn.functional.gelu(hidden)
+        out.append(net.scores(torch.nn.functional.gelu(net.hidden(hidden))))
+    return torch.stack(out)
+
+
+def test_registered():
+    assert registry.architectures.get("spacy_bioie.PairClassifier.v1") is PairClassifier_v1
+
+
+def test_scores_are_those_of_a_perceptron_over_each_pair():
+    model = make_model()
+    docs, candidates = make_docs(), pair_candidates(TABLES, SCHEMA)
+    logits = model.predict((docs, candidates))
+    assert logits.shape == (len(candidates.pairs), 3)
+    tokens = torch.from_numpy(model.get_ref("tok2vec").get_param("E"))
+    positions = torch.from_numpy(mention_positions(docs, candidates))
+    with torch.no_grad():
+        expected = plain_scores(
+            scorer_of(model), tokens, positions, torch.from_numpy(candidates.pairs)
+        )
+    numpy.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_positions():
+    candidates = pair_candidates(TABLES, SCHEMA)
+    positions = mention_positions(make_docs(), candidates)
+    # start, end, label, sentence, section, sentences known; tokens 0 to 3 are the title
+    assert positions[:5].tolist() == [
+        [0, 2, 0, 1, 0, 1],
+        [1, 2, 1, 1, 0, 1],
+        [1, 2, 2, 1, 0, 1],
+        [4, 5, 1, 2, 1, 1],
+        [8, 9, 0, 3, 1, 1],
+    ]
+    assert positions[5:].tolist() == [
+        [13, 14, 1, 0, 0, 0],
+        [10, 11, 1, 0, 0, 0],
+        [11, 13, 0, 0, 0, 0],
+        [10, 11, -1, 0, 0, 0],
+        [17, 18, 2, 1, 0, 1],
+    ]
+    assert mention_positions([], pair_candidates([], SCHEMA)).shape == (0, 6)
+
+
+def test_features():
+    columns = [
+        # head, tail: start, end, label, sentence, section, sentences known
+        ([0, 2, 0, 1, 0, 1], [5, 6, 0, 3, 1, 1]),
+        ([5, 6, 0, 3, 1, 1], [0, 2, 0, 1, 0, 1]),
+        ([0, 3, 0, 1, 0, 1], [1, 2, 0, 1, 0, 1]),
+        ([2, 4, 0, 0, 0, 0], [4, 5, 0, 0, 0, 0]),
+    ]
+    heads, tails = (torch.tensor(side) for side in zip(*columns, strict=True))
+    first, end = gaps_between(heads, tails)
+    assert (end - first).tolist() == [3, 3, 0, 0]
+    three, two = numpy.log1p(3), numpy.log1p(2)
+    expected = [
+        # distance, signed, order, touches, overlaps, sentences, signed, same, known, section
+        [three, three, 1, 0, 0, two, two, 0, 1, 0],
+        [three, -three, -1, 0, 0, two, -two, 0, 1, 0],
+        [0, 0, 1, 1, 1, 0, 0, 1, 1, 1],
+        [0, 0, 1, 1, 0, 0, 0, 0, 0, 1],
+    ]
+    numpy.testing.assert_allclose(pair_features(heads, tails).numpy(), expected, rtol=1e-6)
+
+
+def test_gradient_of_the_scorer():
+    model = make_model(hidden_size=4)
+    candidates = pair_candidates(TABLES, SCHEMA)
+    net = scorer_of(model).double()
+    positions = torch.from_numpy(mention_positions(make_docs(), candidates))
+    pairs = torch.from_numpy(candidates.pairs)
+    tokens = torch.randn(sum(WORDS), WIDTH, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: net(x, positions, pairs), (tokens,))
+
+
+def test_gradient_through_the_wrapper():
+    model = make_model()
+    docs, candidates = make_docs(), pair_candidates(TABLES, SCHEMA)
+    rng = numpy.random.default_rng(1)
+    weights = rng.normal(size=(len(candidates.pairs), 3)).astype("float32")
+    _, backprop = model.begin_update((docs, candidates))
+    backprop(weights)
+    tok2vec = model.get_ref("tok2vec")
+    table, gradient = tok2vec.get_param("E"), tok2vec.get_grad("E")
+    assert gradient.shape == table.shape
+    for _ in range(5):
+        direction = rng.normal(size=table.shape).astype("float32")
+        sums = []
+        for step in (1e-2, -1e-2):
+            tok2vec.set_param("E", table + step * direction)
+            sums.append(float((model.predict((docs, candidates)) * weights).sum(dtype="float64")))
+        tok2vec.set_param("E", table)
+        difference = (sums[0] - sums[1]) / 2e-2
+        assert difference == pytest.approx(float((gradient * direction).sum()), rel=2e-2, abs=2e-3)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_chunks_change_nothing(dropout, monkeypatch):
+    docs, candidates = make_docs(), pair_candidates(TABLES, SCHEMA)
+    rng = numpy.random.default_rng(1)
+    weights = rng.normal(size=(len(candidates.pairs), 3)).astype("float32")
+    results = []
+    # without checkpoints the same chunks draw the same dropout masks
+    for checkpoint in (pair_classifier.checkpoint, lambda f, *args, use_reentrant: f(*args)):
+        monkeypatch.setattr(pair_classifier, "checkpoint", checkpoint)
+        model = make_model(dropout=dropout, chunk_size=3)
+        torch.manual_seed(5)
+        logits, backprop = model.begin_update((docs, candidates))
+        backprop(weights)
+        results.append([logits, model.get_ref("tok2vec").get_grad("E")])
+    if not dropout:
+        model = make_model()
+        logits, backprop = model.begin_update((docs, candidates))
+        backprop(weights)
+        results.append([logits, model.get_ref("tok2vec").get_grad("E")])
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            numpy.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert numpy.abs(results[0][1]).sum() > 0
+
+
+@pytest.mark.parametrize(
+    "docs,tables",
+    [
+        (make_docs(), [table[:0] for table in TABLES]),
+        (make_docs()[3:], TABLES[3:]),
+        ([Doc(Vocab())], [TABLES[2]]),
+        ([], []),
+    ],
+    ids=["no mention", "one mention", "empty text", "no document"],
+)
+def test_nothing_to_score(docs, tables):
+    model = make_model()
+    candidates = pair_candidates(tables, SCHEMA)
+    assert model.predict((docs, candidates)).shape == (0, 3)
+    logits, backprop = model.begin_update((docs, candidates))
+    backprop(numpy.zeros_like(logits))
+    gradient = model.get_ref("tok2vec").get_grad("E") if docs else numpy.zeros(1)
+    assert (gradient == 0).all()
+    model.finish_update(Adam(0.1))
+
+
+def test_batch_equals_single():
+    model = make_model()
+    docs = make_docs()
+    single = []
+    for i, (doc, table) in enumerate(zip(docs, TABLES, strict=True)):
+        part = PairClassifier_v1(
+            embedder_of(model, docs, i), hidden_size=12, label_size=3, dropout=0.0
+        )
+        part.set_ref("scorer", model.get_ref("scorer"))
+        single.append(part.predict(([doc], pair_candidates([table], SCHEMA))))
+    together = model.predict((docs, pair_candidates(TABLES, SCHEMA)))
+    numpy.testing.assert_allclose(together, numpy.concatenate(single), rtol=1e-4, atol=1e-5)
+
+
+def embedder_of(model, docs, i):
+    table = model.get_ref("tok2vec").get_param("E")
+    first = sum(len(doc) for doc in docs[:i])
+    part = embedder()
+    part.set_param("E", table[first : first + len(docs[i])])
+    return part
+
+
+def test_sums_keep_their_digits_in_long_documents():
+    net = PairScorer(4, 1, 2, 8, 2, 0.0, 100)
+    torch.manual_seed(0)
+    n = 30000
+    tokens = torch.randn(n, 4) + 100.0
+    positions = torch.tensor(
+        [[0, 1, 0, 0, 0, 0], [n - 8, n - 6, 0, 0, 0, 0], [n - 1, n, 0, 0, 0, 0]]
+    )
+    pairs = torch.tensor([[1, 2], [2, 1], [0, 2]])
+    with torch.no_grad():
+        expected = plain_scores(net, tokens, positions, pairs)
+        # the first pair's mean is over 5 tokens whose prefix sums are near 3,000,000
+        assert torch.allclose(net(tokens, positions, pairs), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_save_and_load():
+    model = make_model()
+    X = (make_docs(), pair_candidates(TABLES, SCHEMA))
+    other = PairClassifier_v1(embedder(), hidden_size=12, label_size=3, dropout=0.0)
+    other.from_bytes(model.to_bytes())
+    numpy.testing.assert_array_equal(other.predict(X), model.predict(X))
+    blank = PairClassifier_v1(embedder())
+    blank.from_bytes(PairClassifier_v1(embedder()).to_bytes())
+    with pytest.raises(ValueError, match="no parameters yet"):
+        blank.predict(X)
+
+
+def test_initialized_anew_for_another_schema():
+    model = make_model()
+    schema = RelationSchema([["A", "p", "A"]])
+    candidates = pair_candidates([table[:1] * 0 for table in TABLES], schema)
+    model.initialize(X=(make_docs(), candidates))
+    assert model.get_dim("nO") == 1
+    assert scorer_of(model).labels.num_embeddings == 1
+
+
+def test_parameters_are_named_as_a_head():
+    module = make_model().get_ref("scorer").shims[0]._model
+    assert all("head" in name for name, _ in module.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hidden_size": 0}, {"label_size": -1}, {"chunk_size": 0}, {"dropout": 1.0}]
+)
+def test_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match=f"PairClassifier: {next(iter(settings))} is"):
+        PairClassifier_v1(embedder(), **settings)
+
+
+def test_initialize_needs_candidates():
+    with pytest.raises(ValueError, match="labels and predicates are unknown"):
+        PairClassifier_v1(embedder()).initialize()
+
+
+def test_loss_counts_legal_predicates_only():
+    logits = torch.tensor([[0.0, 5.0], [2.0, -30.0]], requires_grad=True)
+    targets = torch.tensor([[True, True], [False, False]])
+    legal = torch.tensor([[True, False], [True, True]])
+    loss = pair_cross_entropy(logits, targets, legal, 4)
+    expected = (numpy.log(2) + numpy.log1p(numpy.exp(2)) + numpy.log1p(numpy.exp(-30))) / 4
+    assert float(loss) == pytest.approx(expected)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient[0].tolist() == [pytest.approx(-0.125), 0.0]
+    nothing = torch.zeros((0, 2), requires_grad=True)
+    empty = torch.zeros((0, 2), dtype=torch.bool)
+    assert float(pair_cross_entropy(nothing, empty, empty, 0)) == 0.0
+
+
+MEMORY_SCRIPT = """
+import resource
+import numpy
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+from thinc.api import Model
+from spacy_bioie.models.candidates import pair_candidates
+from spacy_bioie.models.pair_classifier import PairClassifier_v1
+from spacy_bioie.models.relation_schema import RelationSchema
+
+def forward(model, docs, is_train):
+    vectors = [numpy.ones((len(doc), 768), dtype="float32") for doc in docs]
+    return vectors, lambda d: docs
+
+n = 300
+doc = Doc(Vocab(), words=["w"] * (4 * n))
+table = numpy.asarray([[4 * i, 4 * i + 2, 0] for i in range(n)])
+schema = RelationSchema([["A", f"p{i}", "A"] for i in range(17)])
+candidates = pair_candidates([table], schema)
+assert len(candidates.pairs) == n * (n - 1)
+model = PairClassifier_v1(Model("ones", forward, dims={"nO": 768}))
+few = pair_candidates([table[:2]], schema)
+model.initialize(X=([doc], few))
+logits, backprop = model.begin_update(([doc], few))
+backprop(logits)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+logits, backprop = model.begin_update(([doc], candidates))
+backprop(logits)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_300_mentions():
+    """All 89,700 pairs of 300 mentions of one label, in training."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 1000, f"{done.stdout} MB"
+
+
+def test_candidates_are_plain_arrays():
+    candidates = pair_candidates(TABLES, SCHEMA)
+    assert isinstance(candidates, PairCandidates)
+    assert candidates.legal is SCHEMA.legal
