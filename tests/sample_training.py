@@ -39,12 +39,15 @@ class SampleInputs(NamedTuple):
         if "schema" in raw["paths"]:
             options["paths.schema"] = str(REPOSITORY / raw["paths"]["schema"])
         if "vars" in raw:
-            options.update({"vars.encoder": self.encoder, "vars.total_steps": steps})
+            options["vars.encoder"] = self.encoder
+        if isinstance(raw["training"]["optimizer"]["learn_rate"], dict):
+            options["training.optimizer.learn_rate.total_steps"] = steps
         return options | {"training.max_steps": steps, "training.eval_frequency": 2}
 
 
 def write_inputs(folder: Path, *, n_train: int = 6, n_dev: int = 3) -> SampleInputs:
     """Convert the first documents of both splits, draw an encoder, build a knowledge base."""
+    folder.mkdir(parents=True, exist_ok=True)
     ids = {"train": n_train, "dev": n_dev}
     for split, n in ids.items():
         convert(SAMPLE / "articles", folder / "all.json", split=split)

@@ -11,6 +11,8 @@ import spacy
 from spacy.cli._util import app as spacy_app
 from typer.main import get_command
 
+from spacy_bioie.cli import app
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 FACTORY_NAME = re.compile(r"[a-z][a-z0-9_]*")  # spaCy allows no dot in them
 REGISTRY_NAME = re.compile(r"spacy_bioie\.[A-Za-z]\w*\.v[1-9]\d*")
@@ -42,10 +44,6 @@ def find_object(value):
     module, _, attribute = value.partition(":")
     found = import_module(module)
     return getattr(found, attribute) if attribute else found
-
-
-def sub_commands():
-    return get_command(spacy_app).commands["bioie"].commands  # type: ignore[attr-defined]
 
 
 def test_installation_has_the_entry_points_of_setup_cfg():
@@ -107,7 +105,8 @@ def test_names_that_the_code_asks_for_are_registered():
 
 
 def test_sub_commands_are_documented():
-    commands = sub_commands()
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert get_command(spacy_app).commands["bioie"].commands.keys() == commands.keys()  # type: ignore[attr-defined]
     assert {"convert", "build-kb", "evaluate", "predict", "annotate"} <= set(commands)
     for name, command in commands.items():
         text = (command.help or "").strip()

@@ -74,12 +74,11 @@ def build_kb_cli(
     Exit codes: 0 if built, 1 if a file is unreadable or malformed or the index cannot be built, 2
     for wrong usage.
     """
-    msg = Printer()
     if (encoder is None) != no_encoder:
-        msg.fail("Expected either --encoder NAME or --no-encoder.")
+        typer.echo("Error: expected either --encoder NAME or --no-encoder.", err=True)
         raise typer.Exit(2)
     if not sources and not mentions:
-        msg.fail("Expected at least one SOURCE, or a corpus with --mentions.")
+        typer.echo("Error: expected at least one SOURCE, or a corpus with --mentions.", err=True)
         raise typer.Exit(2)
     from ..kb.building import build_knowledge_base
     from ..kb.name_encoders import TransformerNameEncoder
@@ -104,9 +103,10 @@ def build_kb_cli(
         if report is not None:
             _write_json(report, counts.to_dict())
     except (OSError, ValueError, ImportError) as error:
-        msg.fail("No knowledge base was built.", str(error))
+        typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
     if not quiet:
+        msg = Printer()
         rows = [(name.replace("_", " "), count) for name, count in counts.to_dict().items()]
         msg.table(rows, aligns=("l", "r"))
         msg.good(f"Wrote the knowledge base to '{out_dir}'.")

@@ -11,8 +11,8 @@ import numpy
 from thinc.api import Model
 
 # What one more pass through the encoder costs, in pieces. On a CPU it is the pass over the
-# weights and their gradients (measured with MiniLM: 60 to 75). A GPU is badly filled by small
-# passes; more than this, and padding grows beyond 1.2 times the pieces.
+# weights and their gradients (with MiniLM as much as about 60 pieces). A GPU is badly filled by
+# small passes; with a higher cost than this, padding grows beyond 1.2 times the pieces.
 PASS_COST_CPU = 64
 PASS_COST_GPU = 256
 

@@ -8,6 +8,7 @@ from thinc.api import Linear, Maxout, Model, chain
 from thinc.types import Floats2d
 
 from ..annotation import MentionTable
+from .listener import watch_gradient
 
 MentionInput = Tuple[Sequence[Doc], Sequence[MentionTable]]
 MentionVectors = List[Floats2d]  # for each document (mentions, nO)
@@ -29,6 +30,7 @@ def MentionEncoder_v1(
     hidden_width, maxout_pieces, dropout: of the maxout layer.
     nO: the width of the output; a ``faiss_entity_linker`` sets it to that of its knowledge base.
     """
+    tok2vec = watch_gradient(tok2vec)
     projection: Model = chain(
         Maxout(nO=hidden_width, nP=maxout_pieces, normalize=True, dropout=dropout), Linear(nO=nO)
     )

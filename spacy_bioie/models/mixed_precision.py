@@ -7,7 +7,8 @@ earlier passes would be divided again and again. Here they stay scaled until the
 """
 
 import warnings
-from typing import Any, Callable, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 import torch
 from spacy_transformers.data_classes import HFObjects
@@ -47,7 +48,8 @@ class EncoderShim(HFShim):
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable]:
         self._model.train()
-        with self._autocast():
+        words = self._word_embeddings()
+        with self._autocast(), _sparse_gradient(words):
             outputs = self._model(*inputs.args, **inputs.kwargs)
 
         def backprop(grads: ArgsKwargs) -> ArgsKwargs:
@@ -55,6 +57,10 @@ class EncoderShim(HFShim):
                 grads.kwargs["grad_tensors"] = self._grad_scaler.scale(grads.kwargs["grad_tensors"])
                 self._scaled_passes += 1
             torch.autograd.backward(*grads.args, **grads.kwargs)
+            # Only once: later passes add their few rows to this array in place.
+            gradient = None if words is None else words.weight.grad
+            if words is not None and gradient is not None and gradient.is_sparse:
+                words.weight.grad = gradient.to_dense()
             return ArgsKwargs(args=(), kwargs={})
 
         return outputs, backprop
@@ -65,6 +71,12 @@ class EncoderShim(HFShim):
             self._grad_scaler.unscale(gradients)
             self._scaled_passes = 0
         super().finish_update(optimizer)
+
+    def _word_embeddings(self) -> Optional[torch.nn.Embedding]:
+        """The word embeddings, on a CPU."""
+        words = self._model.get_input_embeddings()
+        on_cpu = self.device.type == "cpu"
+        return words if isinstance(words, torch.nn.Embedding) and on_cpu else None
 
     @property
     def _scales(self) -> bool:
@@ -81,6 +93,23 @@ class EncoderShim(HFShim):
                 stacklevel=2,
             )
         return torch.autocast(device, dtype=dtype, enabled=enabled)
+
+
+@contextmanager
+def _sparse_gradient(words: Optional[torch.nn.Embedding]) -> Iterator[None]:
+    """Let the gradient of word embeddings touch only the words of a pass.
+
+    They are half of a small encoder: an array of their size, made and added for each pass, takes
+    a fifth of the time of a short one.
+    """
+    if words is None:
+        yield
+        return
+    before, words.sparse = words.sparse, True
+    try:
+        yield
+    finally:
+        words.sparse = before
 
 
 def cpu_has_bfloat16() -> bool:

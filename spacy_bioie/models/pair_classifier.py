@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .candidates import PairCandidates
 from .forking import limit_threads_after_fork
+from .listener import watch_gradient
 from .pair_features import N_PAIR_FEATURES, gaps_between, mention_positions, pair_features
 
 PairInput = Tuple[List[Doc], PairCandidates]
@@ -165,6 +166,7 @@ def PairClassifier_v1(
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"PairClassifier: dropout is {dropout}, expected at least 0 and below 1.")
     limit_threads_after_fork()
+    tok2vec = watch_gradient(tok2vec)
     module = PairModule(
         hidden_size=hidden_size, label_size=label_size, dropout=dropout, chunk_size=chunk_size
     )

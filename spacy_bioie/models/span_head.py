@@ -8,7 +8,7 @@ computes, with
 - an attribute ``span_head``: a ``SpanHead``, which reads ``S``.
 """
 
-from typing import Any, List, NamedTuple, Protocol, Sequence, Tuple
+from typing import Any, Iterable, List, NamedTuple, Protocol, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
@@ -17,6 +17,7 @@ from thinc.api import Model
 from ..annotation import MentionTable
 
 SPAN_HEAD = "span_head"
+GoldBatch = Tuple[Sequence[Doc], Sequence[MentionTable]]  # documents, and the mentions of each
 
 
 class ScoredSpans(NamedTuple):
@@ -47,15 +48,15 @@ class SpanHead(Protocol):
     def decode(self, output: Any) -> List[ScoredSpans]:
         """The spans of each document."""
 
-    def prepare(self, model: Model, docs: Sequence[Doc], gold: Sequence[MentionTable]) -> int:
-        """Set out from the mentions of the training documents, once the model has its size.
+    def prepare(self, model: Model, batches: Iterable[GoldBatch]) -> int:
+        """Set a model that has just got its size out from the mentions of the training documents.
 
         RETURNS: the number of mentions that the head cannot learn.
         """
 
     @property
-    def hint(self) -> str:
-        """What a user can do about gold mentions that the head cannot learn."""
+    def limits(self) -> str:
+        """Which mentions the head cannot learn, and what to do about it: "they ..."."""
 
 
 def get_span_head(model: Model) -> SpanHead:

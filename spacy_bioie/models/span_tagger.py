@@ -1,26 +1,31 @@
 """Span recognition by tagging words: B, I and O scores over one chain or one for each label."""
 
 from dataclasses import dataclass, replace
-from io import BytesIO
-from typing import Any, Callable, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
 from spacy.tokens import Doc
-from thinc.api import Model, PyTorchWrapper_v3
-from thinc.types import ArgsKwargs, Floats2d, Floats3d
+from thinc.api import Model
+from thinc.types import Floats2d, Floats3d
 from thinc.util import torch2xp, xp2torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..annotation import MentionTable
 from .crf import Potentials, mask_illegal, pack, span_log_probabilities, viterbi
+from .forking import limit_threads_after_fork
+from .listener import watch_gradient
 from .losses import crf_negative_log_likelihood, cross_entropy
-from .span_head import SPAN_HEAD, ScoredSpans, split_by_document
-from .tagging import TaggedSpans, WordSequences, decode_tags, encode_spans, word_sequences
-
-Chains = Literal["joint", "per_label"]
-Decoder = Literal["argmax", "crf"]
-Arrays = Tuple[Any, ...]
+from .span_head import SPAN_HEAD, GoldBatch, ScoredSpans, split_by_document
+from .tagger_module import Arrays, Chains, Decoder, TaggerModule, tagger_layer, tagger_module
+from .tagging import (
+    TaggedSpans,
+    WordSequences,
+    count_tags,
+    decode_tags,
+    encode_spans,
+    word_sequences,
+)
 
 
 @dataclass(frozen=True)
@@ -40,48 +45,6 @@ class TagScores:
     crf: Arrays = ()
 
 
-class TaggerModule(nn.Module):
-    """Scores of BIO tags from word vectors, with the parameters of a CRF where one is asked for.
-
-    It has no parameters until ``build`` is called, because widths and labels are known only when
-    the pipeline is initialized or loaded. Parameters of the layers have "head" in their names and
-    those of the CRF "crf", so that an optimizer can give them rates of their own.
-    """
-
-    def __init__(self, chains: Chains, decoder: Decoder, hidden_size: int, dropout: float):
-        super().__init__()
-        self.chains = chains
-        self.decoder = decoder
-        self.hidden_size = hidden_size
-        self.dropout = nn.Dropout(dropout)
-        self.width = 0
-        self.n_labels = 0
-
-    def build(self, width: int, n_labels: int) -> None:
-        """Make the parameters anew for vectors of this width and this number of labels."""
-        self.width, self.n_labels = width, n_labels
-        n_chains = 1 if self.chains == "joint" else n_labels
-        n_tags = 1 + 2 * (n_labels // n_chains)
-        if self.hidden_size:
-            self.head_hidden = nn.Linear(width, self.hidden_size)
-        self.head_output = nn.Linear(self.hidden_size or width, n_chains * n_tags)
-        if self.decoder == "crf":
-            self.crf_start = nn.Parameter(torch.zeros(n_chains, n_tags))
-            self.crf_transitions = nn.Parameter(torch.zeros(n_chains, n_tags, n_tags))
-            self.crf_end = nn.Parameter(torch.zeros(n_chains, n_tags))
-        self.shape = (n_chains, n_tags)
-
-    def forward(self, vectors: Tensor) -> Tuple[Tensor, ...]:
-        """vectors: (words, width). RETURNS: emissions (words, chains, tags), then CRF scores."""
-        vectors = self.dropout(vectors)
-        if self.hidden_size:
-            vectors = self.dropout(nn.functional.gelu(self.head_hidden(vectors)))
-        emissions = self.head_output(vectors).unflatten(1, self.shape)
-        if self.decoder == "argmax":
-            return (emissions,)
-        return emissions, self.crf_start, self.crf_transitions, self.crf_end
-
-
 class TaggerHead:
     """Loss and decoding of tag scores, see ``span_head.SpanHead``."""
 
@@ -91,22 +54,35 @@ class TaggerHead:
         self.max_length = max_length
 
     @property
-    def hint(self) -> str:
+    def limits(self) -> str:
+        which = "overlap a longer one%s, lie across two sections or hold only white space"
         if self.chains == "joint":
-            return (
-                'One chain of tags finds no overlapping spans; with chains = "per_label" spans '
-                "of different labels may overlap."
-            )
-        return "A chain for each label finds no spans of the same label that overlap."
+            return which % "" + ' (with chains = "per_label" spans of different labels may overlap)'
+        return which % " of the same label"
 
     def sequences(self, docs: Sequence[Doc]) -> WordSequences:
         return word_sequences(docs, self.max_length)
 
-    def representable(
-        self, docs: Sequence[Doc], gold: Sequence[MentionTable], n_labels: int
-    ) -> List[numpy.ndarray]:
-        n_chains = 1 if self.chains == "joint" else n_labels
-        return encode_spans(self.sequences(docs), gold, n_labels, n_chains)[1]
+    def prepare(self, model: Model, batches: Iterable[GoldBatch]) -> int:
+        """Give the model the log frequencies of the training documents' tags to start from.
+
+        A CRF starts from those of first tags and of transitions, a head without one from those of
+        tags. What is common is then known from the first step on, which neither a small learning
+        rate nor a short training can make up for.
+        """
+        module = tagger_module(model.get_ref("head"))
+        n_chains, n_tags = module.shape
+        counts = [numpy.ones((n_chains, n_tags)), numpy.ones((n_chains, n_tags))]
+        counts.append(numpy.ones((n_chains, n_tags, n_tags)))  # each once more than seen
+        lost = 0
+        for docs, gold in batches:
+            words = self.sequences(docs)
+            tags, kept = encode_spans(words, gold, module.n_labels, n_chains)
+            lost += sum(int((~mask).sum()) for mask in kept)
+            for total, seen in zip(counts, count_tags(words, tags, n_tags), strict=True):
+                total += seen
+        module.set_frequencies(*counts)
+        return lost
 
     def loss(
         self, output: TagScores, gold: Sequence[MentionTable], weight: float = 1.0
@@ -124,6 +100,7 @@ class TaggerHead:
             gradient = torch.autograd.grad(
                 loss * weight, leaves, allow_unused=True, materialize_grads=True
             )
+        d_emissions: Any
         d_emissions, *d_crf = (torch2xp(d.contiguous()) for d in gradient)
         return float(loss.detach()), replace(output, emissions=d_emissions, crf=tuple(d_crf))
 
@@ -185,13 +162,9 @@ def SpanTagger_v1(
         raise ValueError(f"SpanTagger: dropout is {dropout}, expected at least 0 and below 1.")
     if max_length < 2:
         raise ValueError(f"SpanTagger: max_length is {max_length}, expected 2 words or more.")
-    head: Model = PyTorchWrapper_v3(
-        TaggerModule(chains, decoder, hidden_size, dropout),
-        convert_inputs=_convert_inputs,
-        convert_outputs=_convert_outputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
+    limit_threads_after_fork()
+    tok2vec = watch_gradient(tok2vec)
+    head = tagger_layer(TaggerModule(chains, decoder, hidden_size, dropout))
     return Model(
         "span_tagger",
         forward,
@@ -215,17 +188,14 @@ def init(model: Model, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
                 "with the dimension nO, or example documents to initialize with."
             )
         width = tok2vec.predict(X[:1])[0].shape[1]
-    module: TaggerModule = head.shims[0]._model
-    device = head.shims[0].device
-    module.build(int(width), model.get_dim("nO"))
-    module.to(device)
+    tagger_module(head).build(int(width), model.get_dim("nO"))
 
 
 def forward(
     model: Model, docs: List[Doc], is_train: bool
 ) -> Tuple[TagScores, Callable[[TagScores], List[Doc]]]:
     tok2vec, head = model.get_ref("tok2vec"), model.get_ref("head")
-    module: TaggerModule = head.shims[0]._model
+    module = tagger_module(head)
     if not module.n_labels:
         raise ValueError(
             "SpanTagger: the model has no parameters yet, initialize or load it first."
@@ -277,43 +247,3 @@ def _potentials(tensors: List[Tensor]) -> Potentials:
     start, transitions = mask_illegal(start, transitions)
     # a constant for each word cancels in every probability; this one keeps the sums small
     return Potentials(emissions.log_softmax(dim=-1), start, transitions, end)
-
-
-def _convert_inputs(
-    model: Model, vectors: Floats2d, is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
-    # sums over whole sequences need single precision, whatever the encoder computes in
-    single = model.ops.asarray2f(vectors.astype("float32", copy=False))
-    tensor = xp2torch(single, requires_grad=is_train, device=model.shims[0].device)
-
-    def from_torch(d_inputs: ArgsKwargs) -> Floats2d:
-        return torch2xp(d_inputs.args[0]).astype(vectors.dtype, copy=False)
-
-    return ArgsKwargs(args=(tensor,), kwargs={}), from_torch
-
-
-def _convert_outputs(
-    model: Model, inputs_outputs: Tuple[Any, Tuple[Tensor, ...]], is_train: bool
-) -> Tuple[Arrays, Callable[[Arrays], ArgsKwargs]]:
-    _, outputs = inputs_outputs
-
-    def to_torch(d_outputs: Arrays) -> ArgsKwargs:
-        gradients = tuple(xp2torch(d, device=model.shims[0].device) for d in d_outputs)
-        return ArgsKwargs(args=(outputs,), kwargs={"grad_tensors": gradients})
-
-    return tuple(torch2xp(y) for y in outputs), to_torch
-
-
-def _serialize(module: TaggerModule) -> bytes:
-    buffer = BytesIO()
-    sizes = {"width": module.width, "n_labels": module.n_labels}
-    torch.save({"sizes": sizes, "state": module.state_dict()}, buffer)
-    return buffer.getvalue()
-
-
-def _deserialize(module: TaggerModule, data: bytes, device: torch.device) -> TaggerModule:
-    stored = torch.load(BytesIO(data), map_location=device, weights_only=True)
-    if stored["sizes"]["n_labels"]:
-        module.build(**stored["sizes"])
-        module.load_state_dict(stored["state"])
-    return module.to(device)

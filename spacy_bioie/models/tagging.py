@@ -13,12 +13,12 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy
 from spacy.attrs import IS_SPACE, ORTH
-from spacy.strings import hash_string
+from spacy.strings import get_string_id
 from spacy.tokens import Doc
 
 from ..annotation import MentionTable, section_token_ranges
 
-SENTENCE_ENDS = [hash_string(text) for text in (".", "?", "!", ";")]
+SENTENCE_ENDS = [get_string_id(text) for text in (".", "?", "!", ";")]
 
 
 class TaggedSpans(NamedTuple):
@@ -29,6 +29,15 @@ class TaggedSpans(NamedTuple):
     last: numpy.ndarray
     chain: numpy.ndarray
     label: numpy.ndarray
+
+
+class TagCounts(NamedTuple):
+    """How often tags occur, int64: ``tags`` at all and ``starts`` at the start of a sequence,
+    (chains, tags); ``transitions`` from one tag to the next, (chains, tags, tags)."""
+
+    tags: numpy.ndarray
+    starts: numpy.ndarray
+    transitions: numpy.ndarray
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,24 @@ def encode_spans(
     fits[fits] = flat
     kept = fits[original.reshape(-1)]
     return tags, numpy.split(kept, numpy.cumsum(counts)[:-1]) if counts else []
+
+
+def count_tags(words: WordSequences, tags: numpy.ndarray, n_tags: int) -> TagCounts:
+    """Count the tags of shape (words, chains) and their steps within sequences."""
+    n_chains = tags.shape[1]
+    cells = tags + n_tags * numpy.arange(n_chains)
+    begins = words.begins_sequence
+    steps = (n_tags * cells[:-1] + tags[1:])[~begins[1:]]
+
+    def count(values: numpy.ndarray, *shape: int) -> numpy.ndarray:
+        size = int(numpy.prod(shape))
+        return numpy.bincount(values.reshape(-1), minlength=size).reshape(shape)
+
+    return TagCounts(
+        tags=count(cells, n_chains, n_tags),
+        starts=count(cells[begins], n_chains, n_tags),
+        transitions=count(steps, n_chains, n_tags, n_tags),
+    )
 
 
 def decode_tags(words: WordSequences, tags: numpy.ndarray) -> TaggedSpans:

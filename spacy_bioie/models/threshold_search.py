@@ -38,8 +38,8 @@ class Cut(NamedTuple):
 def best_threshold(items: ScoredItems, base: Tuple[int, int] = (0, 0)) -> Cut:
     """Find the threshold on the score with the highest micro-F1.
 
-    It lies half-way between the lowest score that is kept and the highest that is not. Of equally
-    good ones the highest is taken.
+    It lies about half-way between the lowest score that is kept and the highest that is not. Of
+    equally good ones the highest is taken.
 
     base: distinct items that are predicted anyway and are not among ``items``, and how many of
         them are in the gold standard.
@@ -60,7 +60,7 @@ def best_threshold(items: ScoredItems, base: Tuple[int, int] = (0, 0)) -> Cut:
     best = int(f1.argmax())
     if f1[best] <= nothing_more:
         return Cut(None, nothing_more)
-    return Cut(float((scores[best] + following[best]) / 2), float(f1[best]))
+    return Cut(_between(float(following[best]), float(scores[best])), float(f1[best]))
 
 
 def best_thresholds(
@@ -88,9 +88,10 @@ def best_thresholds(
             base = (len(others), int(items.hits[kept][first].sum()))
             mine = (items.groups == group) & ~numpy.isin(items.keys, others)
             cut = best_threshold(items.select(mine), base)
-            if cut.threshold is not None and cut.f1 > f1:
-                thresholds[group] = moved[group] = cut.threshold
-                f1 = cut.f1
+            if cut.f1 > f1:
+                # 1 where the group's items do more harm than good
+                thresholds[group] = 1.0 if cut.threshold is None else cut.threshold
+                moved[group], f1 = float(thresholds[group]), cut.f1
         if f1 <= before:
             break
     return moved, f1
@@ -100,6 +101,13 @@ def _f1_at(items: ScoredItems, thresholds: numpy.ndarray) -> float:
     kept = items.scores >= thresholds[items.groups]
     keys, first = numpy.unique(items.keys[kept], return_index=True)
     return float(_f1(int(items.hits[kept][first].sum()), len(keys), items.n_gold))
+
+
+def _between(below: float, score: float) -> float:
+    """The middle in the fewest decimals that still part the two, as files may round to ten."""
+    middle = (below + score) / 2
+    rounded = (round(middle, digits) for digits in range(2, 11))
+    return next((value for value in rounded if below < value < score), middle)
 
 
 def _f1(hits, n_predicted, n_gold):

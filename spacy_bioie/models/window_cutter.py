@@ -7,7 +7,7 @@ least one window and most lie well inside of one.
 """
 
 import warnings
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc, Span
@@ -15,6 +15,7 @@ from spacy_transformers.data_classes import WordpieceBatch
 from thinc.api import Ragged
 
 from ..annotation import section_token_ranges
+from .word_pieces import NO_PIECES, Section, WordPieces, find_special_tokens, read_word_pieces
 
 # Published tokenizers without a maximum length carry a number like 1e30.
 NO_LIMIT = 10**6
@@ -35,37 +36,12 @@ class CutBatch(NamedTuple):
     align: Ragged
 
 
-class _Pieces(NamedTuple):
-    """The word pieces of one section: ids, strings, and the tokens that each piece touches.
-
-    first, last: int64, (pieces,): token indices in the document, inclusive; first > last where a
-    piece touches no token.
-    """
-
-    ids: numpy.ndarray
-    strings: List[str]
-    first: numpy.ndarray
-    last: numpy.ndarray
-
-
-class _Types(NamedTuple):
-    """Token type ids of what a window is made of."""
-
-    prefix: List[int]
-    text: int
-    suffix: List[int]
-    padding: int
-
-
 class _Window(NamedTuple):
-    pieces: _Pieces
+    pieces: WordPieces
     begin: int  # range of pieces
     end: int
     first: int  # range of tokens
     last: int
-
-
-_NO_PIECES = _Pieces(*(numpy.zeros((0,), "int64"), [], *numpy.zeros((2, 0), "int64")))
 
 
 class WindowCutter:
@@ -91,12 +67,13 @@ class WindowCutter:
         bounds = [window, max_positions, getattr(tokenizer, "model_max_length", 0) or 0]
         self.tokenizer = tokenizer
         self.window = int(min(bound for bound in bounds if 0 < bound))
-        self._find_special_tokens()
-        self.room = self.window - len(self.prefix) - len(self.suffix)
+        self.special = find_special_tokens(tokenizer)
+        self.n_special = len(self.special.prefix) + len(self.special.suffix)
+        self.room = self.window - self.n_special
         if self.room < 1:
             raise ValueError(
                 f"A window of {self.window} word pieces has no room for text between the "
-                f"{len(self.prefix) + len(self.suffix)} special tokens: set 'window' higher."
+                f"{self.n_special} special tokens: set 'window' higher."
             )
 
     def cut(self, docs: Sequence[Doc]) -> CutBatch:
@@ -105,24 +82,28 @@ class WindowCutter:
         A token of more pieces than a window has room for keeps the pieces that fit; there is one
         warning for each document with such tokens.
         """
-        sections, texts = [], []
-        for number, doc in enumerate(docs):
-            text = doc.text
-            for start, end in section_token_ranges(doc):
-                last = doc[end - 1]
-                sections.append((number, start, end))
-                texts.append(text[doc[start].idx : last.idx + len(last)])
+        sections = [
+            Section(number, start, end)
+            for number, doc in enumerate(docs)
+            for start, end in section_token_ranges(doc)
+        ]
         by_doc: List[List[_Window]] = [[] for _ in docs]
-        pieces = self._pieces(docs, sections, texts)
-        for (number, start, end), section in zip(sections, pieces, strict=True):
-            for begin, stop in self._borders(section):
-                tokens = _token_range(section, begin, stop, start, end)
-                by_doc[number].append(_Window(section, begin, stop, *tokens))
+        oversize: List[List[Tuple[int, int]]] = [[] for _ in docs]
+        read = read_word_pieces(self.tokenizer, docs, sections)
+        for section, whole in zip(sections, read, strict=True):
+            pieces, cut = whole.bounded(self.room)
+            oversize[section.doc].extend(cut)
+            for begin, end in self._borders(pieces):
+                tokens = pieces.token_range(begin, end, section)
+                by_doc[section.doc].append(_Window(pieces, begin, end, *tokens))
+        for doc, cut in zip(docs, oversize, strict=True):
+            if cut:
+                self._warn(doc, cut)
         spans = []
         for doc, windows in zip(docs, by_doc, strict=True):
             if len(doc) and not windows:
                 # Only blanks or characters that the tokenizer drops: the special tokens alone.
-                windows.append(_Window(_NO_PIECES, 0, 0, 0, len(doc)))
+                windows.append(_Window(NO_PIECES, 0, 0, 0, len(doc)))
             spans.append([Span(doc, window.first, window.last) for window in windows])
             if windows:
                 spans[-1][0] = doc[: spans[-1][0].end]
@@ -134,57 +115,6 @@ class WindowCutter:
         """Pieces of each window of these documents, special tokens included."""
         return self.cut(docs).wordpieces.lengths
 
-    def _find_special_tokens(self) -> None:
-        # What stands around a text is read off an example: not every fast tokenizer says it.
-        probe = self.tokenizer("a", return_special_tokens_mask=True)
-        special = numpy.asarray(probe["special_tokens_mask"], dtype=bool)
-        inside = numpy.flatnonzero(~special)
-        begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-        ids = list(probe["input_ids"])
-        types = probe.get("token_type_ids")
-        self.prefix, self.suffix = ids[:begin], ids[end:]
-        self.prefix_strings = self.tokenizer.convert_ids_to_tokens(self.prefix)
-        self.suffix_strings = self.tokenizer.convert_ids_to_tokens(self.suffix)
-        pad = self.tokenizer.pad_token_id
-        self.pad_id = 0 if pad is None else int(pad)
-        self.pad_string = self.tokenizer.pad_token or ""
-        self.types: Optional[_Types] = None
-        if types is not None:
-            text_type = types[begin] if end > begin else 0
-            self.types = _Types(
-                types[:begin], text_type, types[end:], self.tokenizer.pad_token_type_id
-            )
-
-    def _pieces(self, docs, sections, texts: List[str]) -> List[_Pieces]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=True,
-            # "<s>" or "[SEP]" in a text is markup, not a command to the encoder.
-            split_special_tokens=True,
-            padding=False,
-            truncation=False,
-            verbose=False,
-        )
-        output = []
-        oversize: Dict[int, List[Tuple[int, int]]] = {}
-        for i, (number, start, end) in enumerate(sections):
-            ids = numpy.asarray(encoded["input_ids"][i], dtype="int64")
-            offsets = numpy.asarray(encoded["offset_mapping"][i], dtype="int64").reshape((-1, 2))
-            first, last = _touched_tokens(docs[number], start, end, offsets)
-            pieces = _Pieces(ids, encoded.encodings[i].tokens, first, last)
-            pieces, cut = _bound_tokens(pieces, self.room)
-            output.append(pieces)
-            oversize.setdefault(number, []).extend(cut)
-        for number, cut in oversize.items():
-            if cut:
-                self._warn(docs[number], cut)
-        return output
-
     def _warn(self, doc: Doc, cut: List[Tuple[int, int]]) -> None:
         token, count = cut[0]
         more = f" So are {len(cut) - 1} more tokens of this document." if len(cut) > 1 else ""
@@ -195,46 +125,41 @@ class WindowCutter:
             stacklevel=2,
         )
 
-    def _borders(self, pieces: _Pieces) -> List[Tuple[int, int]]:
-        n_pieces = len(pieces.ids)
-        if n_pieces == 0:
+    def _borders(self, pieces: WordPieces) -> List[Tuple[int, int]]:
+        if not len(pieces.ids):
             return []
-        if n_pieces <= self.room:
-            return [(0, n_pieces)]
-        # A piece may touch several tokens: between two pieces that share one is no border.
-        before, after = _filled(pieces)
-        inner = numpy.flatnonzero(before[:-1] < after[1:]) + 1
-        borders = numpy.concatenate(([0], inner, [n_pieces]))
-        return window_borders(borders, self.room)
+        if len(pieces.ids) <= self.room:
+            return [(0, len(pieces.ids))]
+        return window_borders(pieces.borders(), self.room)
 
     def _batch(self, windows: List[_Window]) -> WordpieceBatch:
-        special = len(self.prefix) + len(self.suffix)
-        lengths = [special + w.end - w.begin for w in windows]
-        # At least one column, so that a tokenizer without special tokens gives no empty array.
-        width = max([1, *lengths])
-        ids: Any = numpy.full((len(windows), width), self.pad_id, dtype="int64")
-        mask: Any = (numpy.arange(width) < numpy.asarray(lengths)[:, None]).astype("float32")
-        types: Any = None
-        if self.types is not None:
-            types = numpy.full(ids.shape, self.types.padding, dtype="int64")
-        strings = []
-        body = len(self.prefix)
-        for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
-            tail = length - len(self.suffix)
-            ids[row, :body] = self.prefix
-            ids[row, body:tail] = window.pieces.ids[window.begin : window.end]
-            ids[row, tail:length] = self.suffix
-            if self.types is not None:
-                types[row, :body], types[row, tail:length] = self.types.prefix, self.types.suffix
-                types[row, body:tail] = self.types.text
-            strings.append(
-                self.prefix_strings
-                + window.pieces.strings[window.begin : window.end]
-                + self.suffix_strings
-                + [self.pad_string] * (width - length)
-            )
         if not windows:
             return WordpieceBatch.empty()
+        special, types_of = self.special, self.special.types
+        lengths = [self.n_special + window.end - window.begin for window in windows]
+        # At least one column, so that a tokenizer without special tokens gives no empty array.
+        width = max([1, *lengths])
+        ids: Any = numpy.full((len(windows), width), special.pad_id, dtype="int64")
+        mask: Any = (numpy.arange(width) < numpy.asarray(lengths)[:, None]).astype("float32")
+        types: Any = None
+        if types_of is not None:
+            types = numpy.full(ids.shape, types_of.padding, dtype="int64")
+        strings = []
+        body = len(special.prefix)
+        for row, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+            tail = length - len(special.suffix)
+            ids[row, :body] = special.prefix
+            ids[row, body:tail] = window.pieces.ids[window.begin : window.end]
+            ids[row, tail:length] = special.suffix
+            if types_of is not None:
+                types[row, :body], types[row, tail:length] = types_of.prefix, types_of.suffix
+                types[row, body:tail] = types_of.text
+            strings.append(
+                special.prefix_strings
+                + window.pieces.strings[window.begin : window.end]
+                + special.suffix_strings
+                + [special.pad_string] * (width - length)
+            )
         return WordpieceBatch(
             strings=strings,
             input_ids=ids,
@@ -245,7 +170,7 @@ class WindowCutter:
 
     def _align(self, docs, by_doc: List[List[_Window]], wordpieces: WordpieceBatch) -> Ragged:
         width = wordpieces.input_ids.shape[1]
-        start = len(self.prefix)
+        start = len(self.special.prefix)
         offset = 0  # tokens of the documents before
         firsts, counts, places = [], [], []
         for doc, windows in zip(docs, by_doc, strict=True):
@@ -292,58 +217,6 @@ def window_borders(borders: numpy.ndarray, room: int) -> List[Tuple[int, int]]:
         low = int(numpy.searchsorted(borders, lowest, side="left"))
         choices = borders[low : reach + 1]
         begin = int(choices[numpy.argmin(numpy.abs(choices - (begin + end) / 2))])
-
-
-def _touched_tokens(doc: Doc, start: int, end: int, offsets: numpy.ndarray):
-    """First and last token of each piece; offsets are characters from the section's begin."""
-    table = doc.to_array(["IDX", "LENGTH"]).astype("int64").reshape((-1, 2))[start:end]
-    begins = table[:, 0] - table[0, 0]
-    ends = begins + table[:, 1]
-    first = numpy.searchsorted(ends, offsets[:, 0], side="right")
-    last = numpy.searchsorted(begins, offsets[:, 1], side="left") - 1
-    last[offsets[:, 0] >= offsets[:, 1]] = -1
-    nothing = first > last
-    first, last = first + start, last + start
-    first[nothing], last[nothing] = 0, -1
-    return first, last
-
-
-def _bound_tokens(pieces: _Pieces, room: int) -> Tuple[_Pieces, List[Tuple[int, int]]]:
-    """Take the pieces beyond ``room`` away from each token that has more of its own.
-
-    RETURNS: the pieces, and (token, its pieces before) for each token that lost some.
-    """
-    if len(pieces.ids) <= room:
-        return pieces, []
-    own = numpy.flatnonzero(pieces.first == pieces.last)
-    tokens, begins, counts = numpy.unique(pieces.first[own], return_index=True, return_counts=True)
-    if not len(counts) or counts.max() <= room:
-        return pieces, []
-    rank = numpy.arange(len(own)) - numpy.repeat(begins, counts)
-    keep = numpy.ones((len(pieces.ids),), dtype=bool)
-    keep[own[rank >= room]] = False
-    kept = numpy.flatnonzero(keep)
-    strings = [pieces.strings[i] for i in kept]
-    cut = [(int(t), int(n)) for t, n in zip(tokens, counts, strict=True) if n > room]
-    return _Pieces(pieces.ids[kept], strings, pieces.first[kept], pieces.last[kept]), cut
-
-
-def _filled(pieces: _Pieces) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """Last token up to each piece, and first token from each piece on."""
-    touches = pieces.first <= pieces.last
-    before = numpy.maximum.accumulate(numpy.where(touches, pieces.last, -1))
-    beyond = numpy.iinfo("int64").max
-    after = numpy.where(touches, pieces.first, beyond)[::-1]
-    return before, numpy.minimum.accumulate(after)[::-1]
-
-
-def _token_range(pieces: _Pieces, begin: int, stop: int, start: int, end: int) -> Tuple[int, int]:
-    """Tokens of a window: from its first piece to the next window's, blanks between included."""
-    before, after = _filled(pieces)
-    first = start if begin == 0 else min(int(after[begin]), end - 1)
-    if stop == len(pieces.ids):
-        return first, end
-    return first, min(max(int(before[stop - 1]) + 1, int(after[stop]), first + 1), end)
 
 
 def _ranges(starts: numpy.ndarray, counts: numpy.ndarray) -> numpy.ndarray:

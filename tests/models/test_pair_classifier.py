@@ -31,32 +31,34 @@ TABLES = [
 WORDS = [10, 4, 3, 1]
 
 
-def make_docs(vocab=None):
-    vocab = vocab or Vocab()
+def make_docs():
+    vocab = Vocab()
     docs = [Doc(vocab, words=[f"w{i}" for i in range(n)]) for n in WORDS]
     docs[0] = Doc(vocab, words=["a", "b", "c", "\n", *"defghi"], spaces=[False] * 10)
     for doc, starts in ((docs[0], {0, 3, 6}), (docs[3], {0})):
         for token in doc:
             token.is_sent_start = token.i in starts
+    for doc, first in zip(docs, numpy.cumsum([0, *WORDS]).tolist(), strict=False):
+        doc.user_data["row"] = first
     return docs
 
 
-def embedder(seed=0, width=WIDTH):
-    """A tok2vec layer: one trainable vector for each position of a batch of TABLES' documents."""
+def embedder():
+    """A tok2vec layer: a trainable vector for each token of ``make_docs``."""
 
     def forward(model, docs, is_train):
-        lengths = [len(doc) for doc in docs]
-        table = model.get_param("E")[: sum(lengths)]
+        rows = [slice(doc.user_data["row"], doc.user_data["row"] + len(doc)) for doc in docs]
 
         def backprop(d_vectors):
             d_table = numpy.zeros_like(model.get_param("E"))
-            d_table[: len(table)] = numpy.concatenate(d_vectors)
+            for row, d_vector in zip(rows, d_vectors, strict=True):
+                d_table[row] = d_vector
             model.inc_grad("E", d_table)
             return docs
 
-        return numpy.split(table, numpy.cumsum(lengths)[:-1]), backprop
+        return [model.get_param("E")[row] for row in rows], backprop
 
-    table = numpy.random.default_rng(seed).normal(size=(sum(WORDS), width)).astype("float32")
+    table = numpy.random.default_rng(0).normal(size=(sum(WORDS), WIDTH)).astype("float32")
     return Model("embedder", forward, params={"E": table}, dims={"nO": None})
 
 
@@ -218,7 +220,7 @@ def test_chunks_change_nothing(dropout, monkeypatch):
     [
         (make_docs(), [table[:0] for table in TABLES]),
         (make_docs()[3:], TABLES[3:]),
-        ([Doc(Vocab())], [TABLES[2]]),
+        ([Doc(Vocab(), user_data={"row": 0})], [TABLES[2]]),
         ([], []),
     ],
     ids=["no mention", "one mention", "empty text", "no document"],
@@ -229,31 +231,19 @@ def test_nothing_to_score(docs, tables):
     assert model.predict((docs, candidates)).shape == (0, 3)
     logits, backprop = model.begin_update((docs, candidates))
     backprop(numpy.zeros_like(logits))
-    gradient = model.get_ref("tok2vec").get_grad("E") if docs else numpy.zeros(1)
-    assert (gradient == 0).all()
+    assert (model.get_ref("tok2vec").get_grad("E") == 0).all()
     model.finish_update(Adam(0.1))
 
 
 def test_batch_equals_single():
     model = make_model()
     docs = make_docs()
-    single = []
-    for i, (doc, table) in enumerate(zip(docs, TABLES, strict=True)):
-        part = PairClassifier_v1(
-            embedder_of(model, docs, i), hidden_size=12, label_size=3, dropout=0.0
-        )
-        part.set_ref("scorer", model.get_ref("scorer"))
-        single.append(part.predict(([doc], pair_candidates([table], SCHEMA))))
     together = model.predict((docs, pair_candidates(TABLES, SCHEMA)))
+    single = [
+        model.predict(([doc], pair_candidates([table], SCHEMA)))
+        for doc, table in zip(docs, TABLES, strict=True)
+    ]
     numpy.testing.assert_allclose(together, numpy.concatenate(single), rtol=1e-4, atol=1e-5)
-
-
-def embedder_of(model, docs, i):
-    table = model.get_ref("tok2vec").get_param("E")
-    first = sum(len(doc) for doc in docs[:i])
-    part = embedder()
-    part.set_param("E", table[first : first + len(docs[i])])
-    return part
 
 
 def test_sums_keep_their_digits_in_long_documents():
@@ -316,12 +306,12 @@ def test_loss_counts_legal_predicates_only():
     legal = torch.tensor([[True, False], [True, True]])
     loss = pair_cross_entropy(logits, targets, legal, 4)
     expected = (numpy.log(2) + numpy.log1p(numpy.exp(2)) + numpy.log1p(numpy.exp(-30))) / 4
-    assert float(loss) == pytest.approx(expected)
+    assert loss.item() == pytest.approx(expected)
     (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient[0].tolist() == [pytest.approx(-0.125), 0.0]
     nothing = torch.zeros((0, 2), requires_grad=True)
     empty = torch.zeros((0, 2), dtype=torch.bool)
-    assert float(pair_cross_entropy(nothing, empty, empty, 0)) == 0.0
+    assert pair_cross_entropy(nothing, empty, empty, 0).item() == 0.0
 
 
 MEMORY_SCRIPT = """

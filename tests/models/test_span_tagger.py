@@ -6,8 +6,11 @@ import spacy
 import torch
 from thinc.api import Adam, Model
 
+from spacy_bioie.models.crf import mask_illegal
 from spacy_bioie.models.span_head import get_span_head
 from spacy_bioie.models.span_tagger import SpanTagger_v1
+from spacy_bioie.models.tagger_module import tagger_module
+from spacy_bioie.models.tagging import encode_spans
 
 WIDTH = 5
 ALL_HEADS = pytest.mark.parametrize(
@@ -62,7 +65,7 @@ def make_model(chains="joint", decoder="crf", *, n_labels=3, dtype="float32", **
 
 
 def get_module(model):
-    return model.get_ref("head").shims[0]._model
+    return tagger_module(model.get_ref("head"))
 
 
 @ALL_HEADS
@@ -153,20 +156,59 @@ def test_learns_and_decodes_its_gold(docs, gold, chains, decoder):
         output, backprop = model.begin_update(docs)
         backprop(head.loss(output, gold)[1])
         model.finish_update(optimizer)
-    for doc, table, kept, spans in zip(
-        docs, gold, head.representable(docs, gold, 3), head.decode(model.predict(docs)), strict=True
-    ):
-        assert sorted(zip(*spans[:3], strict=True)) == sorted(map(tuple, table[kept].tolist()))
+    kept = encode_spans(head.sequences(docs), gold, 3, output.emissions.shape[1])[1]
+    found = head.decode(model.predict(docs))
+    for table, mask, spans in zip(gold, kept, found, strict=True):
+        assert sorted(zip(*spans[:3], strict=True)) == sorted(map(tuple, table[mask].tolist()))
         assert spans.scores.dtype == "float32"
-        assert ((spans.scores > 0.9) & (spans.scores <= 1.0)).all(), doc
+        assert ((spans.scores > 0.9) & (spans.scores <= 1.0)).all()
         assert numpy.all(numpy.diff(spans.starts) >= 0)
 
 
 def test_nested_gold_needs_chains_per_label(docs, gold):
     for chains, lost in (("joint", 2), ("per_label", 0)):
-        head = get_span_head(make_model(chains))
-        kept = head.representable(docs, gold, 3)
-        assert sum(int((~mask).sum()) for mask in kept) == lost
+        model = make_model(chains)
+        head = get_span_head(model)
+        assert head.prepare(model, [(docs[:2], gold[:2]), (docs[2:], gold[2:])]) == lost
+        assert ("per_label" in head.limits) == (chains == "joint")
+
+
+@pytest.mark.parametrize("chains", ["joint", "per_label"])
+def test_crf_starts_from_the_frequencies_of_the_gold_tags(docs, gold, chains):
+    model = make_model(chains, "crf")
+    module = get_module(model)
+    head = get_span_head(model)
+    head.prepare(model, [(docs, gold)])
+    start, transitions = mask_illegal(module.crf_start, module.crf_transitions)
+    torch.testing.assert_close(start.exp().sum(-1), torch.ones(start.shape[:1]))
+    torch.testing.assert_close(transitions.exp().sum(-1), torch.ones(transitions.shape[:2]))
+    assert all(bool(p.isfinite().all()) for p in module.parameters())
+    # two spans go on after B, and each of the legal steps counts once more than it is seen
+    seen = transitions[0, 5, 6] if chains == "joint" else transitions[0, 1, 2]
+    expected = 3 / (2 + 5) if chains == "joint" else 3 / (2 + 3)
+    assert float(seen.exp().detach()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("chains", ["joint", "per_label"])
+def test_argmax_starts_from_the_frequencies_of_the_gold_tags(docs, gold, chains):
+    model = make_model(chains, "argmax")
+    head = get_span_head(model)
+    before = head.loss(model.predict(docs), gold)[0]
+    head.prepare(model, [(docs, gold)])
+    output = model.predict(docs)
+    assert head.loss(output, gold)[0] < before
+    tags, _ = encode_spans(head.sequences(docs), gold, 3, output.emissions.shape[1])
+    bias = get_module(model).head_output.bias.detach().reshape(output.emissions.shape[1:])
+    outside = (tags == 0).sum(0)
+    expected = (outside + 1) / (len(tags) + bias.shape[1])
+    numpy.testing.assert_allclose(bias[:, 0].exp(), expected, rtol=1e-5)
+
+
+def test_preparing_from_nothing(docs):
+    for decoder in ("argmax", "crf"):
+        model = make_model("joint", decoder)
+        assert get_span_head(model).prepare(model, []) == 0
+        assert all(numpy.isfinite(x).all() for x in model.predict(docs).crf)
 
 
 @ALL_HEADS

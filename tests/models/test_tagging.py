@@ -4,7 +4,13 @@ import numpy
 import pytest
 import spacy
 
-from spacy_bioie.models.tagging import decode_tags, encode_spans, select_flat, word_sequences
+from spacy_bioie.models.tagging import (
+    count_tags,
+    decode_tags,
+    encode_spans,
+    select_flat,
+    word_sequences,
+)
 
 NO_SPANS = numpy.zeros((0, 3), dtype="int64")
 
@@ -43,6 +49,7 @@ def test_no_documents():
     tags, kept = encode_spans(words, [], 3, 1)
     assert tags.shape == (0, 1) and kept == []
     assert len(decode_tags(words, tags).first) == 0
+    assert count_tags(words, tags, 7).tags.tolist() == [[0] * 7]
 
 
 def test_long_sections_are_cut_after_sentences(blank):
@@ -114,6 +121,18 @@ def test_decoding_of_illegal_tags(blank):
     # I first; I of another label; then a sequence border inside what would be one span
     tags = numpy.asarray([2, 4, 3, 4, 4, 0])[:, None]
     assert spans_of(words, tags, 2) == [(0, 1, 0), (1, 2, 1), (2, 3, 1), (3, 5, 1)]
+
+
+@pytest.mark.parametrize("n_chains", [1, 2])
+def test_counts_of_tags(blank, n_chains):
+    words = word_sequences([blank("a b c\nd e"), blank("f")], 100)
+    tags = numpy.asarray([[1, 2, 0, 1, 1, 2], [0, 1, 2, 0, 0, 0]]).T[:, :n_chains]
+    counts = count_tags(words, tags, 3)
+    assert counts.tags.tolist() == [[1, 3, 2], [4, 1, 1]][:n_chains]
+    assert counts.starts.tolist() == [[0, 2, 1], [3, 0, 0]][:n_chains]
+    first = [[0, 0, 0], [0, 1, 1], [1, 0, 0]]  # no step from c to d, nor from e to f
+    second = [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    assert counts.transitions.tolist() == [first, second][:n_chains]
 
 
 def test_random_round_trips(blank):

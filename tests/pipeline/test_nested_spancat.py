@@ -437,6 +437,58 @@ def test_shared_layer_trains_reloads_and_can_be_copied_in(tmp_path):
     assert_same_spans(spacy.load(tmp_path / "alone")(GUT), doc)
 
 
+def make_transformer_nlp(tiny_bert, chains="per_label", decoder="crf"):
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    encoder = {"@architectures": "spacy_bioie.TransformerModel.v1", "name": tiny_bert}
+    nlp.add_pipe("transformer", config={"model": encoder})
+    tok2vec = {"@architectures": "spacy_bioie.TransformerListener.v1"}
+    model = model_config(chains, decoder, tok2vec=tok2vec, dropout=0.0)
+    nlp.add_pipe("nested_spancat", config={"model": model})
+    return nlp
+
+
+@ALL_HEADS
+def test_overfits_and_reloads_on_a_transformer(tmp_path, tiny_bert, chains, decoder):
+    nlp = make_transformer_nlp(tiny_bert, chains, decoder)
+    data = NESTED if chains == "per_label" else TRAIN
+    examples = make_examples(nlp, data)
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.002
+    for _ in range(100):
+        nlp.update(examples, sgd=optimizer)
+    docs = [nlp(text) for text, _ in data]
+    for doc, example in zip(docs, examples, strict=True):
+        assert borders(doc) == gold_borders(example)
+    nlp.to_disk(tmp_path)
+    for doc, again in zip(docs, spacy.load(tmp_path).pipe(t for t, _ in data), strict=True):
+        assert_same_spans(doc, again)
+
+
+@pytest.mark.parametrize("encoder", ["tok2vec", "transformer"])
+def test_missing_encoder_output_is_an_error(tiny_bert, encoder):
+    nlp = make_shared_nlp() if encoder == "tok2vec" else make_transformer_nlp(tiny_bert)
+    nlp.initialize(lambda: make_examples(nlp))
+    with (
+        nlp.select_pipes(disable=[encoder]),
+        pytest.raises(ValueError, match="'nested_spancat'.*Gut bacteria"),
+    ):
+        nlp(GUT)
+
+
+def test_training_can_be_repeated():
+    weights = []
+    for _ in range(2):
+        nlp = make_nlp()
+        train(nlp, make_examples(nlp), steps=5)
+        weights.append(nlp.get_pipe("nested_spancat").model.to_bytes())
+    first, second = (make_nlp().get_pipe("nested_spancat").model.from_bytes(w) for w in weights)
+    doc = nlp.make_doc(GUT)
+    numpy.testing.assert_array_equal(
+        first.predict([doc]).emissions, second.predict([doc]).emissions
+    )
+
+
 def test_default_config_resolves():
     config = """
     [nlp]

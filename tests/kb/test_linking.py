@@ -1,0 +1,139 @@
+import random
+from dataclasses import replace
+
+import numpy
+import pytest
+
+from spacy_bioie.kb import Concept
+from spacy_bioie.kb.linking import (
+    NAME_CEILING,
+    LinkingSettings,
+    find_candidates,
+    hard_negatives,
+    rank_candidates,
+    score_pairs,
+)
+
+from .builders import CONCEPTS, ids, make_kb
+
+EVIDENCE = [("Depression", "DDF", "C1")] * 3 + [("depression", "place", "C3")]
+
+
+def test_training_mentions_of_name_and_label_decide():
+    kb = make_kb(mentions=EVIDENCE)
+    disease, place = kb.search(["DEPRESSION", "depression"], ["DDF", "place"])
+    assert ids(disease)[:2] == ["C1", "C3"] and ids(place)[:2] == ["C3", "C1"]
+    assert disease[0][1] > NAME_CEILING > disease[1][1]
+    assert disease[0][1] > place[0][1]  # three mentions say more than one
+
+
+def test_evidence_outweighs_an_equal_name_of_a_frequent_concept():
+    mentions = [("Depression", "DDF", "C1")] * 500 + [("terrain", "DDF", "C3")]
+    mentions += [("melancholia", "DDF", "C3")]
+    (found,) = make_kb(mentions=mentions).search(["melancholia"], ["DDF"])
+    assert ids(found)[:2] == ["C3", "C1"]
+
+
+def test_labels_break_ties_between_concepts_of_one_name():
+    kb = make_kb()  # no training mentions: types are labels
+    disease, place, unknown = kb.search(["depression"] * 3, ["DDF", "place", "event"])
+    assert ids(disease)[:2] == ["C1", "C3"]
+    assert ids(place)[:2] == ["C3", "C1"]
+    assert unknown[0][1] == unknown[1][1] == pytest.approx(NAME_CEILING)
+
+
+def test_frequency_breaks_ties():
+    mentions = [("hollow", "DDF", "C3"), ("low mood", "DDF", "C1"), ("hollows", "DDF", "C3")]
+    (found,) = make_kb(mentions=mentions).search(["depression"], ["DDF"])
+    assert ids(found)[:2] == ["C3", "C1"]
+
+
+def test_ties_do_not_depend_on_the_order_of_storage():
+    concepts = [Concept(f"Z{i}", "same name", (f"other {i}",)) for i in range(20)]
+    expected = None
+    for seed in range(3):
+        random.Random(seed).shuffle(concepts)
+        found = make_kb(concepts).search(["same name", "same names"], top_k=20)
+        expected = expected or found
+        assert found == expected
+    assert ids(expected[0]) == sorted(ids(expected[0]))
+
+
+def test_dictionary_alone_and_search_alone():
+    kb = make_kb(mentions=EVIDENCE)
+    dictionary = LinkingSettings(n_search=0)
+    assert [
+        ids(found)
+        for found in kb.search(["gut-microbiota", "gut microbiotas"], settings=dictionary)
+    ] == [["C2"], []]
+    search = LinkingSettings(dictionary=False, prior_weight=0, label_weight=0)
+    disease, place = kb.search(["depression"] * 2, ["DDF", "place"], settings=search)
+    assert disease == place and ids(disease)[:2] == ["C1", "C3"]
+
+
+def test_names_are_found_in_an_index_that_misses_them():
+    kb = make_kb(mentions=EVIDENCE)
+    kb.search_vectors = lambda queries, k: (
+        numpy.zeros((len(queries), k), "float32"),
+        numpy.full((len(queries), k), -1, "int64"),
+    )
+    assert ids(kb.search(["gut microbiota"])[0]) == ["C2"]
+
+
+def test_texts_without_a_name():
+    kb = make_kb()
+    assert kb.search(["", " \n", "<i></i>"]) == [[], [], []]
+    assert kb.search([]) == []
+    assert len(kb.search(["\x00 😀 -- ?"])) == 1
+
+
+def test_batch_equals_single():
+    kb = make_kb(mentions=EVIDENCE)
+    texts = ["Depression", "gut flora", "E. coli", "e coli", "", "depression", "hollows"] * 5
+    labels = ["DDF", "microbiome", "bacteria", "x", "DDF", "place", "place"] * 5
+    single = [kb.search([text], [label])[0] for text, label in zip(texts, labels, strict=True)]
+    assert kb.search(texts, labels) == single
+
+
+def test_scores_are_sorted_and_in_range():
+    kb = make_kb(mentions=EVIDENCE)
+    settings = LinkingSettings(context_weight=0.5)
+    pairs = find_candidates(kb, ["depression", "flora"], ["DDF", "microbiome"], settings)
+    assert (numpy.diff(pairs.mentions) >= 0).all()
+    for context in (numpy.ones, numpy.zeros, lambda shape: -numpy.ones(shape)):
+        scores = score_pairs(kb, pairs, settings, context(len(pairs.mentions)))
+        assert ((scores >= 0) & (scores <= 1)).all()
+        for found in rank_candidates(kb, pairs, scores, 2, 5):
+            assert found == sorted(found, key=lambda pair: -pair[1])
+
+
+def test_context_decides_between_equal_names():
+    kb = make_kb()
+    settings = LinkingSettings(context_weight=0.5)
+    pairs = find_candidates(kb, ["depression"], ["event"], settings)
+    for best in (0, 2):
+        scores = score_pairs(kb, pairs, settings, 1.0 * (pairs.concepts == best))
+        assert rank_candidates(kb, pairs, scores, 1, 1)[0][0][0] == f"C{best + 1}"
+    with pytest.raises(ValueError, match="no cosines"):
+        score_pairs(kb, pairs, settings)
+
+
+def test_hard_negatives_are_the_best_wrong_candidates():
+    kb = make_kb(mentions=EVIDENCE)
+    settings = LinkingSettings()
+    pairs = find_candidates(kb, ["depression", "flora", "E. coli"], ["DDF", "x", "y"], settings)
+    gold = numpy.asarray([0, -1, 3])
+    negatives = hard_negatives(kb, pairs, gold, replace(settings, context_weight=1.0), 1)
+    assert len(negatives) == 2 and negatives[0] == 2 and negatives[1] != 3
+    assert not len(hard_negatives(kb, pairs, gold, settings, 0))
+
+
+def test_concepts_without_names_are_never_candidates():
+    assert all("C5" not in ids(found) for found in make_kb().search(["depression", "C5"], top_k=10))
+
+
+def test_all_concepts_of_one_name_stand():
+    kb = make_kb([Concept(f"Z{i:02}", "same") for i in range(50)])
+    assert len(kb.search(["same"], top_k=100)[0]) == 50
+    assert len(kb.search(["same"], top_k=3)[0]) == 3
+    assert CONCEPTS  # unchanged by the tests above

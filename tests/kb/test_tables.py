@@ -1,0 +1,117 @@
+import random
+
+import numpy
+import pytest
+
+from spacy_bioie.kb.concepts import Concept
+from spacy_bioie.kb.tables import KnowledgeTables
+
+from .builders import CONCEPTS
+
+EVIDENCE = {
+    ("depression", "DDF", "C1"): 3,
+    ("low mood", "DDF", "C1"): 1,
+    ("depression", "place", "C3"): 1,
+}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return KnowledgeTables.build(CONCEPTS, EVIDENCE)
+
+
+def test_names_and_their_concepts(tables):
+    assert list(tables.names) == sorted(tables.names)
+    (row,) = tables.name_rows(["depression"])
+    assert [tables.concept_ids[c] for c in tables.name_concepts[row]] == ["C1", "C3"]
+    assert tables.name_rows(["low mood", "never"]).tolist() == [
+        tables.names.find_sorted("low mood"),
+        -1,
+    ]
+    low = int(tables.name_rows(["low mood"])[0])
+    assert not tables.official[tables.name_concepts.offsets[low]]
+    assert tables.official[tables.name_concepts.offsets[row]]
+    names = [tables.names[name] for name in tables.concept_names[0]]
+    assert names == ["depression", "depressive disorder", "low mood", "melancholia"]
+    assert not len(tables.concept_names[4])
+
+
+def test_concepts_by_id_and_other_id(tables):
+    assert tables.concept(tables.concept_row("C1")) == CONCEPTS[0]
+    assert tables.concept_row("X4") == tables.concept_row("C4") == 3
+    assert tables.concept_row("C") == -1
+
+
+def test_evidence_and_counts(tables):
+    (row,) = tables.name_rows(["depression"])
+    _, positions = tables.evidence.positions([row])
+    found = {
+        (
+            tables.labels[tables.evidence_labels[p]],
+            tables.concept_ids[tables.evidence.values[p]],
+            int(tables.evidence_counts[p]),
+        )
+        for p in positions
+    }
+    assert found == {("DDF", "C1", 3), ("place", "C3", 1)}
+    assert tables.concept_counts.tolist() == [4, 0, 1, 0, 0]
+    assert tables.max_log_count == pytest.approx(numpy.log(5))
+
+
+def test_labels_of_concepts(tables):
+    # The training mentions use DDF and place, so the types microbiome and bacteria are no labels
+    assert list(tables.labels) == ["DDF", "place"]
+    rows = tables.label_rows(["DDF", "place", "microbiome"])
+    assert rows.tolist() == [0, 1, -1]
+    concepts = numpy.asarray([0, 0, 0, 1, 2, 4])
+    labels = rows[[0, 1, 2, 1, 0, 0]]
+    assert tables.label_mismatch(concepts, labels).tolist() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_types_are_labels_without_training_mentions():
+    tables = KnowledgeTables.build(CONCEPTS, {})
+    assert list(tables.labels) == ["DDF", "bacteria", "microbiome", "place"]
+    label = tables.label_rows(["bacteria"])
+    assert tables.label_mismatch(numpy.asarray([3]), label).tolist() == [False]
+    assert tables.label_mismatch(numpy.asarray([0]), label).tolist() == [True]
+    assert tables.label_mismatch(numpy.asarray([4]), label).tolist() == [False]  # no types known
+
+
+def test_order_of_sources_plays_no_part(tables):
+    evidence = list(EVIDENCE.items())
+    for seed in range(3):
+        random.Random(seed).shuffle(evidence)
+        again = KnowledgeTables.build(CONCEPTS, dict(evidence)).to_arrays()
+        for name, array in tables.to_arrays().items():
+            numpy.testing.assert_array_equal(array, again[name], err_msg=name)
+
+
+def test_arrays_come_back(tables):
+    again = KnowledgeTables.from_arrays(tables.to_arrays())
+    assert list(again.names) == list(tables.names)
+    arrays = tables.to_arrays()
+    del arrays["label_keys"]
+    with pytest.raises(KeyError, match="label_keys"):
+        KnowledgeTables.from_arrays(arrays)
+
+
+def test_empty_tables():
+    tables = KnowledgeTables.build([], {})
+    assert len(tables.names) == len(tables.concept_ids) == 0
+    assert tables.max_log_count == 0
+    assert tables.name_rows(["x"]).tolist() == tables.label_rows(["x"]).tolist() == [-1]
+
+
+def test_other_id_of_several_concepts_goes_to_the_first():
+    tables = KnowledgeTables.build(
+        [Concept("A", alt_ids=("Z", "B")), Concept("B", alt_ids=("Z",))], {}
+    )
+    assert tables.concept_row("Z") == 0
+    assert tables.concept_row("B") == 1  # a main id is never another one's

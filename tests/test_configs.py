@@ -1,0 +1,217 @@
+"""Every config trains, is evaluated and is loaded again: on a CPU, over a tiny random encoder."""
+
+import math
+from pathlib import Path
+
+import numpy
+import pytest
+import spacy
+import srsly
+from spacy.cli._util import app
+from spacy.cli.evaluate import evaluate
+from spacy.cli.init_config import fill_config
+from spacy.tokens import DocBin
+from spacy.util import load_config, load_model_from_config
+from typer.testing import CliRunner
+
+from tests.sample_training import (
+    CONFIGS,
+    REPOSITORY,
+    SampleInputs,
+    keep_spans_only,
+    train_sample,
+    write_inputs,
+)
+
+TEXT = "Butyrate and anxiety.\nButyrate made by gut bacteria lowered anxiety in 12 mice."
+# What cannot run on a CPU.
+ON_CPU = {"bert_base_gpu": {"components.transformer.model.mixed_precision": False}}
+STEPS = 3
+
+pytestmark = [
+    # nested mentions of the sample, which one chain of tags cannot find
+    pytest.mark.filterwarnings("ignore:.*cannot be learned:UserWarning"),
+    # "schema" is an argument of relation_extractor.initialize, and a name in pydantic
+    pytest.mark.filterwarnings("ignore:Field name .schema.:UserWarning"),
+]
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+over_a_transformer = pytest.mark.parametrize(
+    "config", [path for path in CONFIGS if path.stem != "tok2vec_cpu"], ids=lambda path: path.stem
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> SampleInputs:
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory):
+    """Train a config once, and return the folder of its last pipeline."""
+    folders: dict[str, Path] = {}
+
+    def train_once(config: Path) -> Path:
+        if config.stem not in folders:
+            folder = tmp_path_factory.mktemp(config.stem)
+            options = inputs.overrides(config, STEPS) | ON_CPU.get(config.stem, {})
+            folders[config.stem] = train_sample(config, folder, options)
+        return folders[config.stem]
+
+    return train_once
+
+
+def differences(part, whole, path=()):
+    """The settings of one config that another lacks, or has with another value."""
+    if not isinstance(part, dict):
+        return [] if part == whole else [(path, part, whole)]
+    return [
+        found
+        for key, value in part.items()
+        for found in differences(value, whole.get(key), (*path, key))
+    ]
+
+
+def annotations(doc):
+    spans = [(s.start, s.end, s.label_, s.kb_id_, s.id_) for s in doc.spans["sc"]]
+    relations = [(r.head.id_, r.label, r.tail.id_) for r in doc._.relations]
+    return spans, relations
+
+
+def test_there_are_configs():
+    assert {path.stem for path in CONFIGS} == {
+        "bert_base_gpu",
+        "minilm_cpu",
+        "spans_only",
+        "tok2vec_cpu",
+    }
+
+
+@every_config
+def test_config_is_complete(config, tmp_path):
+    """Filling adds defaults, and takes nothing away or over."""
+    fill_config(tmp_path / "filled.cfg", config, silent=True)
+    written = load_config(config)
+    filled = load_config(tmp_path / "filled.cfg")
+    assert differences(written, filled) == []
+    nlp = load_model_from_config(filled, auto_fill=False)
+    assert nlp.pipe_names == written["nlp"]["pipeline"]
+    schema = written["paths"].get("schema")
+    assert schema is None or (REPOSITORY / schema).is_file()
+
+
+@every_config
+def test_config_has_a_comment_that_says_what_it_is(config):
+    assert config.read_text(encoding="utf8").startswith("# ")
+
+
+@every_config
+def test_config_trains(config, inputs, trained):
+    folder = trained(config)
+    performance = srsly.read_json(folder / "meta.json")["performance"]
+    nlp = spacy.load(folder)
+    learning = [name for name, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)]
+    assert len(learning) == len(nlp.pipe_names) - 1  # all but the sentencizer
+    for name in learning:
+        loss = performance[f"{name}_loss"]
+        assert math.isfinite(loss) and loss > 0, name
+    # the settings of the config reached the training
+    training = load_config(folder / "config.cfg")["training"]
+    assert training["max_steps"] == STEPS
+    assert set(load_config(config)["training"]["score_weights"]) <= set(performance)
+
+
+@over_a_transformer
+def test_training_changes_the_encoder(config, inputs, trained):
+    from transformers import AutoModel
+
+    nlp = spacy.load(trained(config))
+    before = AutoModel.from_pretrained(inputs.encoder).state_dict()
+    after = nlp.get_pipe("transformer").model.transformer.state_dict()
+    query = "encoder.layer.0.attention.self.query.weight"
+    assert before[query].shape == after[query].shape
+    assert not numpy.array_equal(before[query].numpy(), after[query].numpy())
+
+
+@every_config
+def test_trained_pipeline_is_evaluated(config, inputs, trained, tmp_path):
+    scores = evaluate(str(trained(config)), inputs.dev, tmp_path / "scores.json")
+    written = srsly.read_json(tmp_path / "scores.json")
+    assert written["spans_sc_f"] == pytest.approx(scores["spans_sc_f"])
+    expected = {"ner_strict_micro_f", "ner_2025_micro_f", "ner_2026_micro_f"}
+    if config.stem != "spans_only":
+        expected |= {"nel_gold_acc1", "nel_gold_acc5", "nerd_strict_micro_f"}
+        expected |= {f"rel_{i}_{t}_micro_f" for i in ("gold", "pred") for t in ("bt", "tt", "tm")}
+    expected |= set(load_config(config)["training"]["score_weights"])
+    missing = {name for name in expected if not isinstance(written.get(name), float)}
+    assert missing == set()
+    # the dictionary of training mentions knows some of the names, whatever has been learned
+    if config.stem != "spans_only":
+        assert 0.1 < written["nel_gold_acc1"] <= written["nel_gold_acc5"] < 1
+
+
+@every_config
+def test_trained_pipeline_is_loaded_again(config, trained):
+    nlp = spacy.load(trained(config))
+    assert nlp.tokenizer.explain("<i>x")[0][1] == "<i>"
+    doc = nlp(TEXT)
+    assert [section.name for section in doc._.sections] == ["title", "abstract"]
+    assert len(list(doc.sents)) == 2
+    copy = nlp.from_bytes(nlp.to_bytes())
+    assert annotations(copy(TEXT)) == annotations(doc)
+    (piped,) = nlp.pipe([TEXT])
+    assert annotations(piped) == annotations(doc)
+
+
+def test_spans_only_trains_on_a_corpus_of_spans(inputs, tmp_path):
+    (config,) = (path for path in CONFIGS if path.stem == "spans_only")
+    corpora = {
+        name: keep_spans_only(getattr(inputs, name), tmp_path / f"{name}.spacy")
+        for name in ("train", "dev")
+    }
+    assert not any(doc.user_data for doc in DocBin().from_disk(corpora["train"]).get_docs(_vocab()))
+    options = inputs._replace(**corpora).overrides(config, STEPS)
+    folder = train_sample(config, tmp_path / "trained", options)
+    scores = evaluate(str(folder), corpora["dev"])
+    assert isinstance(scores["spans_sc_f"], float)
+    assert not [name for name in scores if name.startswith(("rel_", "nel_", "nerd_"))]
+
+
+@over_a_transformer
+def test_variables_are_kept(config, inputs, trained):
+    """[vars] is no section of spaCy's own; without it a pipeline could not be loaded again."""
+    folder = trained(config)
+    raw = load_config(folder / "config.cfg")
+    assert raw["vars"]["encoder"] == inputs.encoder
+    assert raw["components"]["transformer"]["model"]["name"] == "${vars.encoder}"
+    nlp = spacy.load(folder)
+    settings = nlp.config.interpolate()["components"]["transformer"]["model"]
+    assert settings["name"] == inputs.encoder
+
+
+@every_config
+def test_optimizer_is_made_outside_of_spacy_train(config, inputs):
+    """nlp.initialize, resume_training and `spacy assemble` do not look up variables in it."""
+    options = inputs.overrides(config)
+    paths = {name: value for name, value in options.items() if not name.startswith("training.")}
+    nlp = load_model_from_config(load_config(config, overrides=paths), auto_fill=True)
+    assert nlp.create_optimizer().scales
+
+
+def test_trained_components_are_assembled_into_another_pipeline(trained, tmp_path):
+    (config,) = (path for path in CONFIGS if path.stem == "minilm_cpu")
+    folder = trained(config)
+    assembly = load_config(config)
+    assembly["components"] = {name: {"source": str(folder)} for name in assembly["nlp"]["pipeline"]}
+    assembly["initialize"] = {"vectors": None}
+    del assembly["training"]
+    assembly.to_disk(tmp_path / "assembly.cfg")
+    arguments = ["assemble", str(tmp_path / "assembly.cfg"), str(tmp_path / "assembled")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output or result.exception
+    nlp = spacy.load(tmp_path / "assembled")
+    assert annotations(nlp(TEXT)) == annotations(spacy.load(folder)(TEXT))
+
+
+def _vocab():
+    return spacy.blank("en").vocab
