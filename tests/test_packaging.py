@@ -12,7 +12,7 @@ import spacy
 import srsly
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from spacy.cli.package import package
+from spacy.cli.package import get_third_party_dependencies, package
 
 from tests.sample_training import CONFIGS, train_sample, write_inputs
 
@@ -124,7 +124,10 @@ def required(names):
 def test_training_writes_the_requirement(trained):
     requirements = srsly.read_json(trained / "meta.json")["requirements"]
     (own,) = (Requirement(entry) for entry in requirements)
-    assert own.name == "spacy-bioie" and own.extras == {"cpu"}
+    assert own.name == "spacy-bioie" and len(own.extras) == 1
+    # what spaCy itself would write of a config lacks the extra, which brings faiss
+    assert "faiss-cpu" in required(requirements) or "faiss-gpu" in required(requirements)
+    assert not {"faiss-cpu", "faiss-gpu"} & required(["spacy-bioie"])
     assert metadata.version("spacy-bioie") in own.specifier
 
 
@@ -147,6 +150,14 @@ def test_package_requires_what_loading_it_imports(installed, report):
     assert needed <= set(report["modules"])
     for module in needed:
         assert {canonicalize_name(name) for name in owners[module]} & brought, module
+
+
+@pytest.mark.parametrize("component", ["biomedical_sentencizer", "nested_spancat"])
+def test_other_components_need_the_plugin_too(component):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(component)
+    (own,) = map(Requirement, get_third_party_dependencies(nlp.config))
+    assert own.name == "spacy-bioie" and metadata.version("spacy-bioie") in own.specifier
 
 
 def test_package_is_found_by_its_entry_point(installed):
