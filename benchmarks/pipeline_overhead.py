@@ -113,7 +113,9 @@ def main() -> None:
         first = breakdown(nlp, texts)
         again = breakdown(nlp, texts)
         if linker is not None:
-            again["name_vectors_first"] = first["faiss_entity_linker"] - again["faiss_entity_linker"]
+            again["name_vectors_first"] = (
+                first["faiss_entity_linker"] - again["faiss_entity_linker"]
+            )
         for name, value in again.items():
             parts.setdefault(name, []).append(value)
     median = {name: statistics.median(values) for name, values in seconds.items()}

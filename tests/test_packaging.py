@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from spacy.cli.package import get_third_party_dependencies, package
 
-from tests.sample_training import CONFIGS, train_sample, write_inputs
+from tests.sample_training import CONFIGS, draw_predictions, train_sample, write_inputs
 
 TEXT = "Butyrate and anxiety.\nButyrate made by gut bacteria lowered anxiety in 12 mice."
 NAME, VERSION = "en_bioie_test", "1.2.3"
@@ -49,10 +49,7 @@ def trained(tmp_path_factory):
     inputs = write_inputs(folder / "inputs", n_train=3, n_dev=1)
     (config,) = (path for path in CONFIGS if path.stem == "minilm_cpu")
     pipeline = train_sample(config, folder / "trained", inputs.overrides(config, steps=1))
-    nlp = spacy.load(pipeline)
-    # so that the few mentions of an untrained head stand in relations of some kind
-    nlp.get_pipe("relation_extractor").cfg["threshold"] = 0.0  # type: ignore[attr-defined]
-    nlp.to_disk(folder / "pipeline")
+    draw_predictions(spacy.load(pipeline)).to_disk(folder / "pipeline")
     shutil.rmtree(folder / "inputs")
     shutil.rmtree(folder / "trained")
     return folder / "pipeline"

@@ -2,9 +2,9 @@
 
 from spacy.cli._util import app as spacy_app
 
-from . import annotate, build_kb, convert, evaluate, predict
+from . import annotate, build_kb, convert, evaluate, predict, tune_relations
 from ._app import app
 
-__all__ = ["annotate", "app", "build_kb", "convert", "evaluate", "predict"]
+__all__ = ["annotate", "app", "build_kb", "convert", "evaluate", "predict", "tune_relations"]
 
 spacy_app.add_typer(app, name="bioie")

@@ -42,8 +42,10 @@ class LexicalVectorizer:
         buckets = 1 << cls.bucket_bits
         counts = numpy.zeros((buckets,), dtype="int64")
         for rows, hashes, _ in _ngrams(names, cls.sizes):
-            keys = rows * buckets + _bucket(hashes, cls.bucket_bits)
-            counts += numpy.bincount(numpy.unique(keys) % buckets, minlength=buckets)
+            # Sorted by hand: numpy.unique hashes integers, which takes minutes on keys like these
+            keys = numpy.sort(rows * buckets + _bucket(hashes, cls.bucket_bits))
+            distinct = keys[numpy.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+            counts += numpy.bincount(distinct % buckets, minlength=buckets)
         idf = numpy.log((1 + len(names)) / (1 + counts)) + 1
         return cls(dims, idf.astype("float32"))
 

@@ -12,6 +12,7 @@ import spacy
 from spacy.cli.evaluate import evaluate
 from spacy.cli.train import train
 
+from spacy_bioie.models import forking
 from tests.pipelines import (
     ARTICLES,
     ENCODERS,
@@ -172,3 +173,14 @@ def test_two_processes_after_torch_and_faiss_with_threads(trained):
     settings = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
     result = run([sys.executable, "-c", TWO_PROCESSES, model], timeout=120, **settings)
     assert "the same in two processes" in result.stdout
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_each_component_alone_prepares_for_processes(initialized, monkeypatch, head):
+    hooks = []
+    monkeypatch.setattr(forking, "_registered", False)
+    monkeypatch.setattr(os, "register_at_fork", lambda **functions: hooks.append(functions))
+    initialized("", heads=[head])
+    assert [set(functions) for functions in hooks] == [
+        {"before", "after_in_parent", "after_in_child"}
+    ]

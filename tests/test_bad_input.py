@@ -1,0 +1,390 @@
+"""Odd texts, knowledge bases, corpora and labels: the whole pipeline has a clear answer to each."""
+
+import gc
+import resource
+import time
+import warnings
+
+import numpy
+import pytest
+import spacy
+from spacy.cli.train import train
+from spacy.tokens import DocBin
+from spacy.training import Example
+
+from spacy_bioie.annotation import Mention, get_mentions, set_mentions
+from tests.pipelines import (
+    ARTICLES,
+    CONCEPTS,
+    ENCODERS,
+    HEADS,
+    TEXTS,
+    Article,
+    make_examples,
+    make_pipeline,
+    parameters,
+    save_corpus,
+    save_knowledge_base,
+    training_config,
+    what_was_found,
+)
+from tests.tiny_encoder import make_tiny_bert
+
+NOTHING = {"mentions": [], "relations": []}
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory):
+    return make_tiny_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def kb_folder(tmp_path_factory):
+    return save_knowledge_base(tmp_path_factory.mktemp("kb") / "kb")
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def trained(request, tiny_bert, kb_folder):
+    nlp = make_pipeline(request.param, tiny_bert, kb_folder)
+    train_on(nlp, ARTICLES)
+    return nlp
+
+
+@pytest.fixture
+def small(kb_folder):
+    """A function that makes a small trained pipeline."""
+
+    def make(kb=kb_folder, articles=ARTICLES, steps=25):
+        nlp = make_pipeline("tok2vec", kb=kb)
+        train_on(nlp, articles, steps)
+        return nlp
+
+    return make
+
+
+def train_on(nlp, articles, steps=40):
+    examples = make_examples(nlp, articles)
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.003
+    for _ in range(steps):
+        nlp.update(examples, sgd=optimizer)
+
+
+def assert_sound(doc, text):
+    """Every value is in its range, and nothing of the text is lost."""
+    assert doc.text == text
+    mentions = get_mentions(doc)
+    assert len({m.id for m in mentions}) == len(mentions)
+    for mention in mentions:
+        assert 0 <= mention.start < mention.end <= len(doc)
+        assert 0.0 <= mention.score <= 1.0
+        assert all(0.0 <= score <= 1.0 for _, score in mention.candidates)
+        assert mention.kb_id == (mention.candidates[0][0] if mention.candidates else "")
+    for relation in doc._.relations:
+        assert 0.5 <= relation.score <= 1.0
+        assert relation.head.id_ != relation.tail.id_
+
+
+# Texts
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", " \n\t \r\n ", "\u00a0\u2003"])
+def test_no_text(trained, text):
+    doc = trained(text)
+    assert doc.text == text
+    assert doc._.sections is not None and doc._.concept_relations == []
+    assert what_was_found(doc) == NOTHING
+
+
+@pytest.mark.parametrize("text", ["<i></i>", "<sup><b>\n</b></sup>", "</p>", "&lt;&gt;", "<" * 500])
+def test_markup_alone(trained, text):
+    assert_sound(trained(text), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mice\x00 and\x07 rats\x1b[31m had\x7f anxiety.",
+        "\ufeffButyrate\u200b of\u200d mice\u2028Serotonin\u2029of rats\x0b\x0c\x85",
+        "🧠🐭 Mice 👩🏽‍🔬 had anxiety 😀😀😀",
+        "😀" * 300,
+        "Ünïcödé ﬁbrosis İstanbul Ω μg ₂ ﷽ אבג 微生物",
+        "e\u0301" * 200 + " butyrate",
+        "\ud7ff\ue000\ufffd\uffff",
+        "\r\n\r\nButyrate\r\rof mice\n\n\nin three\nlines\r",
+    ],
+)
+def test_control_characters_and_emoji(trained, text):
+    doc = trained(text)
+    assert_sound(doc, text)
+    bytes_data = DocBin(docs=[doc], store_user_data=True).to_bytes()
+    (again,) = DocBin().from_bytes(bytes_data).get_docs(trained.vocab)
+    assert what_was_found(again) == what_was_found(doc)
+
+
+def test_words_without_blanks(trained):
+    text = "C" * 3000 + "\n" + "CC(=O)OC1=CC=CC=C1C(=O)O" * 60
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a token longer than a window is cut, and said to be
+        assert_sound(trained(text), text)
+
+
+def test_text_without_sections(trained):
+    title, abstract = TEXTS[0].split("\n")
+    for text in (abstract, f"{title}\n{abstract}\nA third line."):
+        doc = trained(text)
+        assert [(s.name, s.start, s.end) for s in doc._.sections] == [("text", 0, len(text))]
+        assert_sound(doc, text)
+        assert "butyrate" in {span.text.lower() for span in doc.spans["sc"]}
+
+
+def test_odd_texts_beside_others(trained):
+    texts = [TEXTS[0], "", "<i></i>", TEXTS[1], " \n", "😀", TEXTS[2]]
+    for doc, text in zip(trained.pipe(texts, batch_size=3), texts, strict=True):
+        assert what_was_found(doc) == what_was_found(trained(text))
+    assert what_was_found(trained(TEXTS[0]))["relations"]
+
+
+def test_100000_characters(trained):
+    # as dense in mentions as an abstract in its first part, and sparser than that on the whole
+    filler = "Nothing of that kind was found in this study, and none of it was short. "
+    text = " ".join(TEXTS[:3]).replace("\n", " ") * 20
+    text = (text + "\n" + filler * 2000)[:100_000]
+    assert len(text) == 100_000
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.process_time()
+    doc = trained(text)
+    seconds = time.process_time() - begin
+    megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert_sound(doc, text)
+    assert len(doc) > 15_000 and len(doc.spans["sc"]) > 200
+    assert seconds < 30 and megabytes < 1500
+
+
+# Knowledge bases
+
+
+def test_knowledge_base_of_one_concept(small, tmp_path):
+    nlp = small(save_knowledge_base(tmp_path / "one", CONCEPTS[:1]))
+    doc = nlp(TEXTS[0])
+    assert {span.kb_id_ for span in doc.spans["sc"]} == {CONCEPTS[0].concept_id}
+    assert all(len(span._.kb_ents) == 1 for span in doc.spans["sc"])
+    linker = nlp.get_pipe("faiss_entity_linker")
+    linker.cfg["threshold"] = 0.6
+    links = {span.text.lower(): span.kb_id_ for span in nlp(TEXTS[0]).spans["sc"]}
+    assert links["butyrate"] == CONCEPTS[0].concept_id and links["mice"] == ""
+    nlp.to_disk(tmp_path / "pipeline")
+    again = spacy.load(tmp_path / "pipeline")
+    assert what_was_found(again(TEXTS[0])) == what_was_found(nlp(TEXTS[0]))
+
+
+def test_knowledge_base_of_no_concept(small, tmp_path):
+    kb = save_knowledge_base(tmp_path / "none", ())
+    with pytest.warns(UserWarning, match="15 of 15 links.*the knowledge base lacks"):
+        nlp = small(kb)
+    doc = nlp(TEXTS[0])
+    assert len(doc.spans["sc"]) == len(ARTICLES[0].mentions)
+    assert all(span.kb_id_ == "" and span._.kb_ents == [] for span in doc.spans["sc"])
+    assert doc._.relations and doc._.concept_relations == []
+    figures = nlp.evaluate(make_examples(nlp))
+    assert figures["nel_gold_acc1"] == 0.0 and figures["nerd_strict_micro_f"] == 0.0
+    nlp.to_disk(tmp_path / "pipeline")
+    again = spacy.load(tmp_path / "pipeline")
+    assert what_was_found(again(TEXTS[0])) == what_was_found(doc)
+
+
+def test_no_knowledge_base_at_all(kb_folder, tmp_path):
+    nlp = make_pipeline("tok2vec", kb=str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match="absent' is no knowledge base"):
+        nlp.initialize(lambda: make_examples(nlp))
+    nlp = make_pipeline("tok2vec", kb=kb_folder)
+    nlp.config["initialize"]["components"].pop("faiss_entity_linker")
+    with pytest.raises(ValueError, match=r"'faiss_entity_linker' has no knowledge base.*kb_loader"):
+        nlp.initialize(lambda: make_examples(nlp))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, kb_folder):
+    nlp = make_pipeline("tok2vec", kb=kb_folder)
+    train_on(nlp, ARTICLES, steps=1)
+    nlp.to_disk(tmp_path_factory.mktemp("saved") / "pipeline")
+    return nlp
+
+
+def files_of_knowledge_base(folder):
+    return sorted(p for p in (folder / "faiss_entity_linker" / "kb").rglob("*") if p.is_file())
+
+
+def test_damaged_knowledge_base_in_a_saved_pipeline(saved, tmp_path):
+    folder = tmp_path / "pipeline"
+    saved.to_disk(folder)
+    files = files_of_knowledge_base(folder)
+    assert len(files) > 5
+    for file in files:
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        damaged[len(damaged) // 2] ^= 0xFF
+        for wrong in (content[: len(content) // 2], content[:-1], b"", bytes(damaged)):
+            if wrong == content or (file.name == "meta.json" and wrong == content[:-1]):
+                continue  # without the last line break it is the same JSON
+            file.write_bytes(wrong)
+            with pytest.raises(ValueError, match=f"{file.name}.*is damaged"):
+                spacy.load(folder)
+        file.unlink()
+        with pytest.raises((ValueError, FileNotFoundError), match=f"{file.name}"):
+            spacy.load(folder)
+        file.write_bytes(content)
+    assert what_was_found(spacy.load(folder)(TEXTS[0])) == what_was_found(saved(TEXTS[0]))
+
+
+def test_knowledge_base_of_another_kind_in_a_saved_pipeline(saved, tmp_path):
+    folder = tmp_path / "pipeline"
+    saved.to_disk(folder)
+    meta = folder / "faiss_entity_linker" / "kb" / "meta.json"
+    meta.write_text('{"format": "something else"}')
+    with pytest.raises(ValueError, match="meta.json' is foreign"):
+        spacy.load(folder)
+    meta.write_text(meta.read_text()[:10])
+    with pytest.raises(ValueError, match="meta.json' is damaged"):
+        spacy.load(folder)
+
+
+def test_knowledge_base_of_another_width(small, tmp_path):
+    nlp = small(steps=1)
+    from spacy_bioie.kb.building import build_knowledge_base
+
+    wider, _ = build_knowledge_base(CONCEPTS, lexical_dims=64)
+    with pytest.raises(ValueError, match="projects to 32 dimensions.*have 64"):
+        nlp.get_pipe("faiss_entity_linker").set_kb(lambda vocab: wider)
+
+
+# Corpora
+
+
+def without_relations(nlp, path, articles=ARTICLES):
+    """A corpus that says nothing about relations, not even that there are none."""
+    docs = [eg.reference for eg in make_examples(nlp, articles)]
+    for doc in docs:
+        doc.user_data.clear()
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    return str(path)
+
+
+def test_corpus_without_relations_and_without_schema(kb_folder, tmp_path):
+    nlp = make_pipeline("tok2vec", kb=kb_folder)
+    config = training_config(nlp, without_relations(nlp, tmp_path / "corpus.spacy"))
+    config.to_disk(tmp_path / "config.cfg")
+    with pytest.raises(ValueError, match="'relation_extractor' has no relation schema.*leave"):
+        train(tmp_path / "config.cfg", tmp_path / "output")
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["said to have none", "nothing said"])
+def test_corpus_without_relations_trains_with_a_schema(kb_folder, tmp_path, said):
+    nlp = make_pipeline("tok2vec", kb=kb_folder)
+    nlp.config["initialize"]["components"]["relation_extractor"] = {
+        "schema": [["chemical", "influence", "DDF"], ["DDF", "target", "animal"]]
+    }
+    if said:
+        articles = [Article(a.text, a.mentions) for a in ARTICLES]
+        corpus = save_corpus(nlp, tmp_path / "corpus.spacy", articles)
+    else:
+        corpus = without_relations(nlp, tmp_path / "corpus.spacy")
+    config = training_config(nlp, corpus, max_steps=30, eval_frequency=10)
+    config.to_disk(tmp_path / "config.cfg")
+    with pytest.warns(UserWarning, match="none of 4 examples has a relation"):
+        train(tmp_path / "config.cfg", tmp_path / "output")
+    nlp = spacy.load(tmp_path / "output" / "model-best")
+    doc = nlp(TEXTS[0])
+    assert len(doc.spans["sc"]) == len(ARTICLES[0].mentions)
+    if said:
+        assert doc._.relations == []
+    figures = nlp.evaluate(make_examples(nlp, [Article(a.text, a.mentions) for a in ARTICLES]))
+    assert figures["spans_sc_f"] == pytest.approx(1.0)
+    assert not figures["rel_gold_tm_micro_f"]
+
+
+def test_corpus_without_mentions(kb_folder):
+    nlp = make_pipeline("tok2vec", kb=kb_folder)
+    examples = make_examples(nlp, [Article(text) for text in TEXTS])
+    with pytest.raises(ValueError, match=r"'nested_spancat' has no labels.*doc.spans\['sc'\]"):
+        nlp.initialize(lambda: examples)
+
+
+def test_corpus_without_links(small):
+    articles = [
+        Article(a.text, [(words, label, "") for words, label, _ in a.mentions], a.relations)
+        for a in ARTICLES
+    ]
+    nlp = small(articles=articles)
+    doc = nlp(TEXTS[0])
+    assert "CHEBI:17968" in {span.kb_id_ for span in doc.spans["sc"]}  # by its name
+    figures = nlp.evaluate(make_examples(nlp, articles))
+    assert figures["nel_gold_acc1"] is None and figures["nerd_strict_micro_f"] is None
+    assert figures["rel_gold_tm_micro_f"] == pytest.approx(1.0)
+
+
+# Labels
+
+
+def test_labels_that_were_never_trained(small):
+    nlp = small()
+    unknown = Article(
+        "Genes of mice\nThe gene BDNF is located in mice with anxiety.",
+        [
+            ("mice", "animal", "NCIT:C14238"),
+            ("BDNF", "gene", "NCIT:C0000"),
+            ("mice", "animal", "NCIT:C14238"),
+            ("anxiety", "DDF", "MESH:D001007"),
+        ],
+        [(1, "located in", 2), (3, "target", 2)],
+    )
+    examples = make_examples(nlp, [ARTICLES[0], unknown])
+    with pytest.warns(UserWarning, match="label 'gene'"):
+        figures = nlp.evaluate(examples)
+    assert figures["spans_sc_per_type"]["gene"]["r"] == 0.0
+    assert 0.0 < figures["rel_gold_tm_micro_r"] < 1.0
+    assert 0.0 < figures["nel_gold_acc1"] < 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        nlp.evaluate(examples)
+
+
+def test_mentions_of_a_label_that_was_never_trained(small):
+    nlp = small()
+    nlp.disable_pipe("nested_spancat")
+    doc = nlp.make_doc("Butyrate of mice\nButyrate eased anxiety in mice.")
+    labels = ["gene", "animal", "gene", "DDF", "animal"]
+    tokens = [0, 2, 4, 6, 8]
+    set_mentions(doc, "sc", [Mention(i, i + 1, n) for i, n in zip(tokens, labels, strict=True)])
+    with pytest.warns(UserWarning, match="label 'gene' take part in no relation"):
+        doc = nlp(doc)
+    links = [span.kb_id_ for span in doc.spans["sc"]]
+    assert links[0] == links[2] == "CHEBI:17968"
+    assert all("gene" not in (r.head.label_, r.tail.label_) for r in doc._.relations)
+
+
+def test_training_goes_on_with_a_label_that_was_never_trained(small):
+    nlp = small()
+    odd = Article("The gene\nThe gene BDNF was found in mice.", [("BDNF", "gene", "")])
+    examples = make_examples(nlp, [*ARTICLES, odd])
+    before = [parameters(nlp, name) for name in HEADS]
+    with pytest.warns(UserWarning, match="'gene'"):
+        losses = nlp.update(examples, sgd=nlp.create_optimizer())
+    assert all(numpy.isfinite(losses[name]) for name in HEADS)
+    for name, start in zip(HEADS, before, strict=True):
+        assert (parameters(nlp, name) != start).any()
+
+
+def test_predicted_documents_with_other_tokens(small):
+    nlp = small()
+    examples = []
+    for example in make_examples(nlp):
+        predicted = spacy.blank("xx").make_doc(example.text)
+        words = [token.text for token in predicted]
+        spaces = [bool(token.whitespace_) for token in predicted]
+        doc = spacy.tokens.Doc(nlp.vocab, words=words, spaces=spaces)
+        examples.append(Example(doc, example.reference))
+    figures = nlp.evaluate(examples)
+    assert figures["nel_gold_acc1"] > 0.5
+    assert numpy.isfinite(nlp.update(examples, sgd=nlp.create_optimizer())["nested_spancat"])
