@@ -13,6 +13,8 @@ from spacy.tokens import DocBin
 from spacy.training import Example
 
 from spacy_bioie.annotation import Mention, get_mentions, set_mentions
+from spacy_bioie.kb.building import build_knowledge_base
+from spacy_bioie.training.optimizers import LayeredAdam_v1
 from tests.pipelines import (
     ARTICLES,
     CONCEPTS,
@@ -62,10 +64,10 @@ def small(kb_folder):
     return make
 
 
-def train_on(nlp, articles, steps=40):
+def train_on(nlp, articles, steps=60):
     examples = make_examples(nlp, articles)
-    optimizer = nlp.initialize(lambda: examples)
-    optimizer.learn_rate = 0.003
+    nlp.initialize(lambda: examples)
+    optimizer = LayeredAdam_v1(0.003, scales={"crf": 5.0, "head": 2.0})
     for _ in range(steps):
         nlp.update(examples, sgd=optimizer)
 
@@ -172,7 +174,8 @@ def test_knowledge_base_of_one_concept(small, tmp_path):
     assert all(len(span._.kb_ents) == 1 for span in doc.spans["sc"])
     linker = nlp.get_pipe("faiss_entity_linker")
     linker.cfg["threshold"] = 0.6
-    links = {span.text.lower(): span.kb_id_ for span in nlp(TEXTS[0]).spans["sc"]}
+    doc = nlp(TEXTS[0])
+    links = {span.text.lower(): span.kb_id_ for span in doc.spans["sc"]}
     assert links["butyrate"] == CONCEPTS[0].concept_id and links["mice"] == ""
     nlp.to_disk(tmp_path / "pipeline")
     again = spacy.load(tmp_path / "pipeline")
@@ -212,29 +215,22 @@ def saved(tmp_path_factory, kb_folder):
     return nlp
 
 
-def files_of_knowledge_base(folder):
-    return sorted(p for p in (folder / "faiss_entity_linker" / "kb").rglob("*") if p.is_file())
-
-
-def test_damaged_knowledge_base_in_a_saved_pipeline(saved, tmp_path):
+@pytest.mark.parametrize("name", ["names.faiss", "tables/lexical.idf.npy", "meta.json"])
+def test_damaged_knowledge_base_in_a_saved_pipeline(saved, tmp_path, name):
     folder = tmp_path / "pipeline"
     saved.to_disk(folder)
-    files = files_of_knowledge_base(folder)
-    assert len(files) > 5
-    for file in files:
-        content = file.read_bytes()
-        damaged = bytearray(content)
-        damaged[len(damaged) // 2] ^= 0xFF
-        for wrong in (content[: len(content) // 2], content[:-1], b"", bytes(damaged)):
-            if wrong == content or (file.name == "meta.json" and wrong == content[:-1]):
-                continue  # without the last line break it is the same JSON
-            file.write_bytes(wrong)
-            with pytest.raises(ValueError, match=f"{file.name}.*is damaged"):
-                spacy.load(folder)
-        file.unlink()
-        with pytest.raises((ValueError, FileNotFoundError), match=f"{file.name}"):
+    file = folder / "faiss_entity_linker" / "kb" / name
+    content = file.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(flipped) // 2] ^= 0xFF
+    for damaged in (content[: len(content) // 2], content[:-3], b"", bytes(flipped)):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{name}.*is damaged"):
             spacy.load(folder)
-        file.write_bytes(content)
+    file.unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=file.name):
+        spacy.load(folder)
+    file.write_bytes(content)
     assert what_was_found(spacy.load(folder)(TEXTS[0])) == what_was_found(saved(TEXTS[0]))
 
 
@@ -252,8 +248,6 @@ def test_knowledge_base_of_another_kind_in_a_saved_pipeline(saved, tmp_path):
 
 def test_knowledge_base_of_another_width(small, tmp_path):
     nlp = small(steps=1)
-    from spacy_bioie.kb.building import build_knowledge_base
-
     wider, _ = build_knowledge_base(CONCEPTS, lexical_dims=64)
     with pytest.raises(ValueError, match="projects to 32 dimensions.*have 64"):
         nlp.get_pipe("faiss_entity_linker").set_kb(lambda vocab: wider)

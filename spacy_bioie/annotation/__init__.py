@@ -13,7 +13,7 @@ from .mentions import (
     gold_mentions,
     mention_characters,
     mention_table,
-    mention_text,
+    mention_texts,
     set_mentions,
     token_borders,
 )
@@ -64,7 +64,7 @@ __all__ = [
     "join_sections",
     "mention_characters",
     "mention_table",
-    "mention_text",
+    "mention_texts",
     "relations_key",
     "section_offsets",
     "section_token_ranges",

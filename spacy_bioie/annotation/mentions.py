@@ -119,10 +119,10 @@ def mention_characters(doc: Doc, mention: Mention) -> Tuple[int, int]:
     return doc[mention.start].idx, last.idx + len(last)
 
 
-def mention_text(doc: Doc, mention: Mention) -> str:
-    """The exact text of a mention."""
-    start, end = mention_characters(doc, mention)
-    return doc.text[start:end]
+def mention_texts(doc: Doc, mentions: Sequence[Mention]) -> List[str]:
+    """The exact texts of mentions of a Doc."""
+    text = doc.text  # joined anew from the tokens at each access
+    return [text[start:end] for start, end in (mention_characters(doc, m) for m in mentions)]
 
 
 def mention_table(

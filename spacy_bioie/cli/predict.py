@@ -1,6 +1,6 @@
 """``python -m spacy bioie predict``: annotate articles with a trained pipeline."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +9,7 @@ import typer
 from ._app import app
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     gutbrainie_2025 = "gutbrainie-2025"
     gutbrainie_2026 = "gutbrainie-2026"
     jsonl = "jsonl"

@@ -68,6 +68,10 @@ class NameVectorizer:
             out[:, split:] = numpy.sqrt(self.semantic_weight) * self.encoder.encode(names, progress)
         return out
 
+    def clear_cache(self) -> None:
+        """Forget the vectors of mention names."""
+        self._cache.clear()
+
     def cached_vectors(self, names: Sequence[str]) -> numpy.ndarray:
         """As ``vectors`` for distinct names, of which only those not seen lately are computed."""
         cache = self._cache

@@ -3,11 +3,6 @@
 import html
 import re
 import unicodedata
-from typing import List, Sequence
-
-from spacy.tokens import Doc
-
-from ..annotation import Mention, mention_characters
 
 _TAGS = re.compile(r"</?[A-Za-z][A-Za-z0-9]*/?>")
 _ENTITIES = re.compile(r"&(?:[A-Za-z]+|#[0-9]+);")
@@ -34,9 +29,3 @@ def normalise_name(text: str) -> str:
         text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
     text = _BLANKS.sub(" ", text).strip()
     return _BLANKS.sub(" ", _DASHES.sub(" ", text)).strip() or text
-
-
-def mention_texts(doc: Doc, mentions: Sequence[Mention]) -> List[str]:
-    """The exact texts of mentions of a Doc."""
-    text = doc.text  # joined anew from the tokens at each access
-    return [text[start:end] for start, end in (mention_characters(doc, m) for m in mentions)]

@@ -9,9 +9,9 @@ from typing import Dict, Iterable, List, Tuple, Union
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
-from ..annotation import SPANS_KEY, get_mentions
+from ..annotation import SPANS_KEY, get_mentions, mention_texts
 from .concepts import Concept
-from .normalisation import mention_texts, normalise_name
+from .normalisation import normalise_name
 
 
 @dataclass

@@ -26,6 +26,7 @@ from ..annotation import (
     get_mentions,
     gold_mentions,
     mention_table,
+    mention_texts,
     set_mentions,
 )
 from ..kb.faiss_backend import add_requirement
@@ -39,7 +40,7 @@ from ..kb.linking import (
     rank_candidates,
     score_pairs,
 )
-from ..kb.normalisation import mention_texts, normalise_name
+from ..kb.normalisation import normalise_name
 from ..models.contrastive import contrastive_loss, cosines_of_pairs
 from ..models.mention_encoder import MentionInput, MentionVectors
 

@@ -7,7 +7,7 @@ import numpy
 from spacy.training import Example
 from spacy.util import minibatch
 
-from ..annotation import Mention, get_mentions, gold_mentions, mention_text
+from ..annotation import Mention, get_mentions, gold_mentions, mention_texts
 from ..models.relation_decoding import eligible
 from ..models.threshold_search import best_threshold, best_thresholds
 from ..scoring.relation_items import relation_items
@@ -69,7 +69,10 @@ def search_thresholds(
         eligible(candidates, probabilities, component.cfg["one_predicate_per_pair"]),
         component.labels,
         [
-            [(mention_text(eg.predicted, mention), mention.label) for mention in own]
+            [
+                (text, mention.label)
+                for text, mention in zip(mention_texts(eg.predicted, own), own, strict=True)
+            ]
             for eg, own in zip(examples, mentions, strict=True)
         ],
         [doc_relation_keys(eg.reference) for eg in examples],

@@ -6,10 +6,10 @@ from typing import Any
 import numpy
 from spacy.training import Example
 
-from ..annotation import SPANS_KEY, gold_mentions
+from ..annotation import SPANS_KEY, gold_mentions, mention_texts
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.linking import LinkingSettings
-from ..kb.normalisation import mention_texts, normalise_name
+from ..kb.normalisation import normalise_name
 from .links import score_candidates
 
 

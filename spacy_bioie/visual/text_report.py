@@ -10,7 +10,7 @@ from ..annotation import (
     get_mentions,
     get_relation_rows,
     mention_characters,
-    mention_text,
+    mention_texts,
     section_offsets,
 )
 
@@ -23,7 +23,7 @@ def text_report(doc: Doc, key: str = SPANS_KEY) -> str:
     tail.
     """
     mentions = get_mentions(doc, key)
-    texts = {mention.id: mention_text(doc, mention) for mention in mentions}
+    texts = dict(zip([m.id for m in mentions], mention_texts(doc, mentions), strict=True))
     lines = [f"Mentions ({len(mentions)})"]
     rows: List[List[str]] = []
     for mention in mentions:

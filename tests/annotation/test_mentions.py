@@ -9,7 +9,7 @@ from spacy_bioie.annotation import (
     get_mentions,
     gold_mentions,
     mention_table,
-    mention_text,
+    mention_texts,
     set_mentions,
 )
 
@@ -91,6 +91,12 @@ def test_table_marks_unknown_labels(doc):
     assert mention_table([], []).shape == (0, 3)
 
 
+def test_texts_are_exact(nlp):
+    doc = nlp.make_doc("the neuroinflammation here")
+    mentions = [Mention(1, 2, "DDF"), Mention(1, 2, "DDF", char_offsets=(9, 21))]
+    assert mention_texts(doc, mentions) == ["neuroinflammation", "inflammation"]
+
+
 def test_gold_on_the_same_tokens(nlp, doc):
     example = Example(nlp.make_doc(doc.text), doc)
     assert gold_mentions(example) == get_mentions(doc)
@@ -102,7 +108,7 @@ def test_gold_on_other_tokens(nlp):
     set_mentions(reference, "sc", [Mention(0, 1, "a"), Mention(2, 3, "b"), Mention(3, 4, "c")])
     predicted = Doc(nlp.vocab, words=["gut-brain", "axis"])
     assert [
-        (m.start, m.end, m.label, m.char_offsets, mention_text(predicted, m))
+        (m.start, m.end, m.label, m.char_offsets, *mention_texts(predicted, [m]))
         for m in gold_mentions(Example(predicted, reference))
     ] == [
         (0, 1, "a", (0, 3), "gut"),
@@ -116,6 +122,6 @@ def test_exact_characters_inside_a_token(nlp):
     last = len(doc) - 2
     set_mentions(doc, "sc", [Mention(last, last + 1, "gene", char_offsets=(doc[last].idx, 13))])
     (mention,) = get_mentions(doc)
-    assert mention_text(doc, mention) == doc.text[doc[last].idx : 13]
+    assert mention_texts(doc, [mention])[0] == doc.text[doc[last].idx : 13]
     (again,) = DocBin(docs=[doc], store_user_data=True).get_docs(nlp.vocab)
     assert get_mentions(again) == [mention]

@@ -6,7 +6,7 @@ from spacy_bioie.annotation import (
     Mention,
     get_mentions,
     get_relation_rows,
-    mention_text,
+    mention_texts,
     set_mentions,
     set_relations,
 )
@@ -34,7 +34,7 @@ def test_doc_has_text_mentions_links_and_relations(article, nlp):
     assert [(s.name, s.start) for s in doc._.sections] == [("title", 0), ("abstract", 39)]
     mentions = get_mentions(doc)
     assert [m.id for m in mentions] == ["T1", "T2", "T3", "T4", "T5", "T6"]
-    assert [mention_text(doc, m) for m in mentions] == [e.text_span for e in article.entities]
+    assert mention_texts(doc, mentions) == [e.text_span for e in article.entities]
     assert [m.kb_id for m in mentions] == [e.uri for e in article.entities]
     assert get_relation_rows(doc)[0] == ("T1", "impact", "T3", 1.0)
     assert doc.user_data[META_KEY] == {"id": "1", **article.metadata}
@@ -45,7 +45,7 @@ def test_border_inside_a_token_is_widened_and_kept(article, nlp):
     mentions = get_mentions(doc)
     assert [m.char_offsets is not None for m in mentions] == [False] * 4 + [True, False]
     assert doc.spans["sc"][4].text == "Bifidobacterium longum"
-    assert mention_text(doc, mentions[4]) == "Bifidobacterium long"
+    assert mention_texts(doc, mentions)[4] == "Bifidobacterium long"
 
 
 @pytest.mark.parametrize("key", ["sc", "other"])

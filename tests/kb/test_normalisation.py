@@ -1,6 +1,6 @@
 import pytest
 
-from spacy_bioie.kb.normalisation import mention_texts, normalise_name
+from spacy_bioie.kb.normalisation import normalise_name
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,3 @@ def test_forms(text, expected):
 @pytest.mark.parametrize("text", ["Sjögren’s–Syndrome", "--A--", "ﬁbre²", "İstanbul", "\x00x\x07"])
 def test_normalising_twice_changes_nothing(text):
     assert normalise_name(normalise_name(text)) == normalise_name(text)
-
-
-def test_mention_texts_are_exact(nlp):
-    from spacy_bioie.annotation import Mention
-
-    doc = nlp.make_doc("the neuroinflammation here")
-    mentions = [Mention(1, 2, "DDF"), Mention(1, 2, "DDF", char_offsets=(9, 21))]
-    assert mention_texts(doc, mentions) == ["neuroinflammation", "inflammation"]
