@@ -22,6 +22,7 @@ from tests.pipelines import (
     HEADS,
     TEXTS,
     Article,
+    forget_gradients,
     make_examples,
     make_pipeline,
     parameters,
@@ -33,6 +34,11 @@ from tests.pipelines import (
 from tests.tiny_encoder import make_tiny_bert
 
 NOTHING = {"mentions": [], "relations": []}
+UNTITLED = Article(
+    "Butyrate of gut bacteria eased depression in mice.",
+    ARTICLES[0].mentions[2:],
+    [(0, "influence", 2), (2, "target", 3)],
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def kb_folder(tmp_path_factory):
 @pytest.fixture(scope="module", params=ENCODERS)
 def trained(request, tiny_bert, kb_folder):
     nlp = make_pipeline(request.param, tiny_bert, kb_folder)
-    train_on(nlp, ARTICLES)
+    train_on(nlp, (*ARTICLES, UNTITLED))
     return nlp
 
 
@@ -132,12 +138,13 @@ def test_words_without_blanks(trained):
 
 
 def test_text_without_sections(trained):
-    title, abstract = TEXTS[0].split("\n")
-    for text in (abstract, f"{title}\n{abstract}\nA third line."):
+    for text in (UNTITLED.text, f"{TEXTS[0]}\nA third line."):
         doc = trained(text)
         assert [(s.name, s.start, s.end) for s in doc._.sections] == [("text", 0, len(text))]
         assert_sound(doc, text)
-        assert "butyrate" in {span.text.lower() for span in doc.spans["sc"]}
+    (example,) = make_examples(trained, [UNTITLED])
+    doc = trained(UNTITLED.text)
+    assert what_was_found(doc) == what_was_found(example.reference)
 
 
 def test_odd_texts_beside_others(trained):
@@ -148,20 +155,28 @@ def test_odd_texts_beside_others(trained):
 
 
 def test_100000_characters(trained):
-    # as dense in mentions as an abstract in its first part, and sparser than that on the whole
+    # as dense in mentions as an abstract in its first part
     filler = "Nothing of that kind was found in this study, and none of it was short. "
-    text = " ".join(TEXTS[:3]).replace("\n", " ") * 20
-    text = (text + "\n" + filler * 2000)[:100_000]
+    text = " ".join(TEXTS[:3]).replace("\n", " ") + " "
+    text = (text * 40 + "\n" + filler * 2000)[:100_000]
     assert len(text) == 100_000
+    mentions = [mention for article in ARTICLES[:3] for mention in article.mentions] * 40
+    related = [(2, "influence", 4), (9, "influence", 8)]
+    (example,) = make_examples(trained, [Article(text, mentions, related)])
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.process_time()
     doc = trained(text)
+    figures = trained.evaluate([example])
+    losses = trained.update([example], sgd=False)
     seconds = time.process_time() - begin
     megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert_sound(doc, text)
-    assert len(doc) > 15_000 and len(doc.spans["sc"]) > 200
-    assert seconds < 30 and megabytes < 1500
+    assert len(doc) > 15_000 and len(example.reference.spans["sc"]) == 600
+    assert figures["nel_gold_acc1"] > 0.2 and figures["rel_gold_tm_micro_f"] is not None
+    assert all(numpy.isfinite(losses[head]) and losses[head] > 0 for head in HEADS)
+    forget_gradients(trained)
+    assert seconds < 40 and megabytes < 2000
 
 
 # Knowledge bases
