@@ -1,12 +1,12 @@
 """Adam with a learning rate for each part of the pipeline."""
 
 import re
-from typing import Dict, Iterable, List, Optional, Pattern, Tuple, Union
+from typing import Dict, Generator, List, Optional, Pattern, Tuple, Union
 
 from thinc.api import Optimizer
 from thinc.types import FloatsXd
 
-Rate = Union[float, List[float], Iterable[float]]
+Rate = Union[float, List[float], Generator]
 
 
 class LayeredOptimizer(Optimizer):
