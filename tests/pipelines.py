@@ -14,6 +14,7 @@ from spacy_bioie.annotation import Mention, set_mentions, set_relations
 from spacy_bioie.kb.building import build_knowledge_base
 from spacy_bioie.kb.concepts import Concept
 from spacy_bioie.tokenization import EnglishTokenizer_v1
+from spacy_bioie.training.optimizers import LayeredAdam_v1
 
 ENCODERS = ("transformer", "tok2vec")
 HEADS = ("nested_spancat", "faiss_entity_linker", "relation_extractor")
@@ -164,6 +165,7 @@ def make_reference(nlp: Language, article: Article) -> Doc:
     for words, label, concept_id in article.mentions:
         place = article.text.index(words, place)
         span = doc.char_span(place, place + len(words))
+        assert span is not None, f"{words!r} does not lie on token borders"
         place += len(words)
         mentions.append(Mention(span.start, span.end, label, kb_id=concept_id))
     ids = [mention.id for mention in set_mentions(doc, "sc", mentions)]
@@ -174,6 +176,15 @@ def make_reference(nlp: Language, article: Article) -> Doc:
 
 def make_examples(nlp: Language, articles: Sequence[Article] = ARTICLES) -> List[Example]:
     return [Example(nlp.make_doc(a.text), make_reference(nlp, a)) for a in articles]
+
+
+def train_in_memory(nlp: Language, articles: Sequence[Article] = ARTICLES, steps: int = 60) -> None:
+    """Initialize a pipeline and learn the articles by heart."""
+    examples = make_examples(nlp, articles)
+    nlp.initialize(lambda: examples)
+    optimizer = LayeredAdam_v1(0.003, scales={"crf": 5.0, "head": 2.0})
+    for _ in range(steps):
+        nlp.update(examples, sgd=optimizer)
 
 
 def save_corpus(nlp: Language, path, articles: Sequence[Article] = ARTICLES) -> str:
@@ -246,7 +257,8 @@ def forget_gradients(nlp: Language) -> None:
 
 
 def _parameters(nlp: Language, pipe: str):
-    for node in nlp.get_pipe(pipe).model.walk():
+    component: Any = nlp.get_pipe(pipe)
+    for node in component.model.walk():
         for param in node.param_names:
             if node.has_param(param):
                 grad = node.get_grad(param) if node.has_grad(param) else None

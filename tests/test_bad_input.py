@@ -1,4 +1,4 @@
-"""Odd texts, knowledge bases, corpora and labels: the whole pipeline has a clear answer to each."""
+"""Odd texts and knowledge bases: the whole pipeline has a clear answer to each."""
 
 import gc
 import resource
@@ -8,13 +8,10 @@ import warnings
 import numpy
 import pytest
 import spacy
-from spacy.cli.train import train
 from spacy.tokens import DocBin
-from spacy.training import Example
 
-from spacy_bioie.annotation import Mention, get_mentions, set_mentions
+from spacy_bioie.annotation import get_mentions
 from spacy_bioie.kb.building import build_knowledge_base
-from spacy_bioie.training.optimizers import LayeredAdam_v1
 from tests.pipelines import (
     ARTICLES,
     CONCEPTS,
@@ -25,10 +22,8 @@ from tests.pipelines import (
     forget_gradients,
     make_examples,
     make_pipeline,
-    parameters,
-    save_corpus,
     save_knowledge_base,
-    training_config,
+    train_in_memory,
     what_was_found,
 )
 from tests.tiny_encoder import make_tiny_bert
@@ -54,7 +49,7 @@ def kb_folder(tmp_path_factory):
 @pytest.fixture(scope="module", params=ENCODERS)
 def trained(request, tiny_bert, kb_folder):
     nlp = make_pipeline(request.param, tiny_bert, kb_folder)
-    train_on(nlp, (*ARTICLES, UNTITLED))
+    train_in_memory(nlp, (*ARTICLES, UNTITLED))
     return nlp
 
 
@@ -62,20 +57,12 @@ def trained(request, tiny_bert, kb_folder):
 def small(kb_folder):
     """A function that makes a small trained pipeline."""
 
-    def make(kb=kb_folder, articles=ARTICLES, steps=25):
+    def make(kb=kb_folder, steps=25):
         nlp = make_pipeline("tok2vec", kb=kb)
-        train_on(nlp, articles, steps)
+        train_in_memory(nlp, steps=steps)
         return nlp
 
     return make
-
-
-def train_on(nlp, articles, steps=60):
-    examples = make_examples(nlp, articles)
-    nlp.initialize(lambda: examples)
-    optimizer = LayeredAdam_v1(0.003, scales={"crf": 5.0, "head": 2.0})
-    for _ in range(steps):
-        nlp.update(examples, sgd=optimizer)
 
 
 def assert_sound(doc, text):
@@ -225,7 +212,7 @@ def test_no_knowledge_base_at_all(kb_folder, tmp_path):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, kb_folder):
     nlp = make_pipeline("tok2vec", kb=kb_folder)
-    train_on(nlp, ARTICLES, steps=1)
+    train_in_memory(nlp, ARTICLES, steps=1)
     nlp.to_disk(tmp_path_factory.mktemp("saved") / "pipeline")
     return nlp
 
@@ -266,134 +253,3 @@ def test_knowledge_base_of_another_width(small, tmp_path):
     wider, _ = build_knowledge_base(CONCEPTS, lexical_dims=64)
     with pytest.raises(ValueError, match="projects to 32 dimensions.*have 64"):
         nlp.get_pipe("faiss_entity_linker").set_kb(lambda vocab: wider)
-
-
-# Corpora
-
-
-def without_relations(nlp, path, articles=ARTICLES):
-    """A corpus that says nothing about relations, not even that there are none."""
-    docs = [eg.reference for eg in make_examples(nlp, articles)]
-    for doc in docs:
-        doc.user_data.clear()
-    DocBin(docs=docs, store_user_data=True).to_disk(path)
-    return str(path)
-
-
-def test_corpus_without_relations_and_without_schema(kb_folder, tmp_path):
-    nlp = make_pipeline("tok2vec", kb=kb_folder)
-    config = training_config(nlp, without_relations(nlp, tmp_path / "corpus.spacy"))
-    config.to_disk(tmp_path / "config.cfg")
-    with pytest.raises(ValueError, match="'relation_extractor' has no relation schema.*leave"):
-        train(tmp_path / "config.cfg", tmp_path / "output")
-
-
-@pytest.mark.parametrize("said", [True, False], ids=["said to have none", "nothing said"])
-def test_corpus_without_relations_trains_with_a_schema(kb_folder, tmp_path, said):
-    nlp = make_pipeline("tok2vec", kb=kb_folder)
-    nlp.config["initialize"]["components"]["relation_extractor"] = {
-        "schema": [["chemical", "influence", "DDF"], ["DDF", "target", "animal"]]
-    }
-    if said:
-        articles = [Article(a.text, a.mentions) for a in ARTICLES]
-        corpus = save_corpus(nlp, tmp_path / "corpus.spacy", articles)
-    else:
-        corpus = without_relations(nlp, tmp_path / "corpus.spacy")
-    config = training_config(nlp, corpus, max_steps=30, eval_frequency=10)
-    config.to_disk(tmp_path / "config.cfg")
-    with pytest.warns(UserWarning, match="none of 4 examples has a relation"):
-        train(tmp_path / "config.cfg", tmp_path / "output")
-    nlp = spacy.load(tmp_path / "output" / "model-best")
-    doc = nlp(TEXTS[0])
-    assert len(doc.spans["sc"]) == len(ARTICLES[0].mentions)
-    if said:
-        assert doc._.relations == []
-    figures = nlp.evaluate(make_examples(nlp, [Article(a.text, a.mentions) for a in ARTICLES]))
-    assert figures["spans_sc_f"] == pytest.approx(1.0)
-    assert not figures["rel_gold_tm_micro_f"]
-
-
-def test_corpus_without_mentions(kb_folder):
-    nlp = make_pipeline("tok2vec", kb=kb_folder)
-    examples = make_examples(nlp, [Article(text) for text in TEXTS])
-    with pytest.raises(ValueError, match=r"'nested_spancat' has no labels.*doc.spans\['sc'\]"):
-        nlp.initialize(lambda: examples)
-
-
-def test_corpus_without_links(small):
-    articles = [
-        Article(a.text, [(words, label, "") for words, label, _ in a.mentions], a.relations)
-        for a in ARTICLES
-    ]
-    nlp = small(articles=articles)
-    doc = nlp(TEXTS[0])
-    assert "CHEBI:17968" in {span.kb_id_ for span in doc.spans["sc"]}  # by its name
-    figures = nlp.evaluate(make_examples(nlp, articles))
-    assert figures["nel_gold_acc1"] is None and figures["nerd_strict_micro_f"] is None
-    assert figures["rel_gold_tm_micro_f"] == pytest.approx(1.0)
-
-
-# Labels
-
-
-def test_labels_that_were_never_trained(small):
-    nlp = small()
-    unknown = Article(
-        "Genes of mice\nThe gene BDNF is located in mice with anxiety.",
-        [
-            ("mice", "animal", "NCIT:C14238"),
-            ("BDNF", "gene", "NCIT:C0000"),
-            ("mice", "animal", "NCIT:C14238"),
-            ("anxiety", "DDF", "MESH:D001007"),
-        ],
-        [(1, "located in", 2), (3, "target", 2)],
-    )
-    examples = make_examples(nlp, [ARTICLES[0], unknown])
-    with pytest.warns(UserWarning, match="label 'gene'"):
-        figures = nlp.evaluate(examples)
-    assert figures["spans_sc_per_type"]["gene"]["r"] == 0.0
-    assert 0.0 < figures["rel_gold_tm_micro_r"] < 1.0
-    assert 0.0 < figures["nel_gold_acc1"] < 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # said once
-        nlp.evaluate(examples)
-
-
-def test_mentions_of_a_label_that_was_never_trained(small):
-    nlp = small()
-    nlp.disable_pipe("nested_spancat")
-    doc = nlp.make_doc("Butyrate of mice\nButyrate eased anxiety in mice.")
-    labels = ["gene", "animal", "gene", "DDF", "animal"]
-    tokens = [0, 2, 4, 6, 8]
-    set_mentions(doc, "sc", [Mention(i, i + 1, n) for i, n in zip(tokens, labels, strict=True)])
-    with pytest.warns(UserWarning, match="label 'gene' take part in no relation"):
-        doc = nlp(doc)
-    links = [span.kb_id_ for span in doc.spans["sc"]]
-    assert links[0] == links[2] == "CHEBI:17968"
-    assert all("gene" not in (r.head.label_, r.tail.label_) for r in doc._.relations)
-
-
-def test_training_goes_on_with_a_label_that_was_never_trained(small):
-    nlp = small()
-    odd = Article("The gene\nThe gene BDNF was found in mice.", [("BDNF", "gene", "")])
-    examples = make_examples(nlp, [*ARTICLES, odd])
-    before = [parameters(nlp, name) for name in HEADS]
-    with pytest.warns(UserWarning, match="'gene'"):
-        losses = nlp.update(examples, sgd=nlp.create_optimizer())
-    assert all(numpy.isfinite(losses[name]) for name in HEADS)
-    for name, start in zip(HEADS, before, strict=True):
-        assert (parameters(nlp, name) != start).any()
-
-
-def test_predicted_documents_with_other_tokens(small):
-    nlp = small()
-    examples = []
-    for example in make_examples(nlp):
-        predicted = spacy.blank("xx").make_doc(example.text)
-        words = [token.text for token in predicted]
-        spaces = [bool(token.whitespace_) for token in predicted]
-        doc = spacy.tokens.Doc(nlp.vocab, words=words, spaces=spaces)
-        examples.append(Example(doc, example.reference))
-    figures = nlp.evaluate(examples)
-    assert figures["nel_gold_acc1"] > 0.5
-    assert numpy.isfinite(nlp.update(examples, sgd=nlp.create_optimizer())["nested_spancat"])

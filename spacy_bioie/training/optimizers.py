@@ -1,10 +1,10 @@
 """Adam with a learning rate for each part of the pipeline."""
 
 import re
-from typing import Dict, Generator, List, Optional, Pattern, Tuple, Union
+from typing import Dict, List, Optional, Pattern, Tuple, Union
 
 from thinc.api import Optimizer
-from thinc.types import FloatsXd
+from thinc.types import FloatsXd, Generator
 
 Rate = Union[float, List[float], Generator]
 

@@ -113,6 +113,19 @@ def test_a_frozen_encoder_has_to_annotate(initialized, encoder):
     assert (numpy.asarray(losses[-1]) < 0.9 * numpy.asarray(losses[0])).all()
 
 
+@BOTH
+def test_components_may_annotate_what_others_train_on(initialized, encoder):
+    nlp, examples = initialized(encoder)
+    forget_gradients(nlp)
+    nlp.update(examples, sgd=False)
+    expected = gradient(nlp, encoder)
+    forget_gradients(nlp)
+    nlp.update(examples, sgd=False, annotates=[encoder, *HEADS])
+    numpy.testing.assert_allclose(gradient(nlp, encoder), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match=f"name '{encoder}' in training.annotating_components"):
+        nlp.update(examples, sgd=False, annotates=HEADS[:1])
+
+
 @pytest.fixture(scope="module")
 def saved(tiny_bert, kb_folder, tmp_path_factory):
     """A folder for each encoder, with a pipeline in "model" and its corpus."""
@@ -141,8 +154,15 @@ def train_saved(folder, sourced, **training) -> Language:
     return spacy.load(folder / "output" / "model-last")
 
 
-@BOTH
-@pytest.mark.parametrize("frozen", HEADS[:-1])
+@pytest.mark.parametrize(
+    "encoder,frozen",
+    [
+        ("tok2vec", HEADS[1]),
+        ("transformer", HEADS[0]),
+        pytest.param("tok2vec", HEADS[0], marks=pytest.mark.slow),
+        pytest.param("transformer", HEADS[1], marks=pytest.mark.slow),
+    ],
+)
 def test_spacy_train_with_a_frozen_component(saved, encoder, frozen):
     folder = saved[encoder]
     before = spacy.load(folder / "model")
@@ -159,6 +179,7 @@ def test_spacy_train_with_a_frozen_last_component(saved, encoder):
         train_saved(folder, [encoder, *HEADS], frozen_components=[LAST])
 
 
+@pytest.mark.slow
 @BOTH
 def test_spacy_train_of_a_new_encoder_below_a_frozen_last_component(saved, encoder):
     # spaCy does not link a frozen component to an encoder that it initializes.
@@ -183,6 +204,7 @@ def test_spacy_train_with_a_frozen_encoder(saved, encoder):
         train_saved(folder, [encoder, *HEADS], frozen_components=[encoder])
 
 
+@pytest.mark.slow
 @BOTH
 def test_spacy_train_with_a_new_head_beside_frozen_ones(saved, encoder):
     folder = saved[encoder]

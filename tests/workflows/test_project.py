@@ -12,10 +12,13 @@ import shutil
 import site
 import subprocess
 import venv
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 import srsly
+from spacy.cli._util import parse_config_overrides
+from spacy.util import load_config
 from typer.main import get_command
 
 from spacy_bioie.cli import app
@@ -175,6 +178,37 @@ def test_held_out_documents_are_documents_of_the_sample():
     for name in held_out:
         article = (folder / "sample" / "articles" / f"{name}.txt").read_text(encoding="utf8")
         assert "\nsplit: train\n" in article, name
+
+
+@pytest.mark.parametrize("config", ["minilm_cpu", "bert_base_gpu", "tok2vec_cpu"])
+def test_configs_take_what_the_training_step_sets(config):
+    (line,) = (line for line in COMMANDS["train"]["script"] if "spacy train" in line)
+    line = re.sub(r"\$\{vars\.(\w+)\}", lambda match: str(PROJECT["vars"][match[1]]), line)
+    words = shlex.split(line)
+    options = words[words.index("--gpu-id") + 2 :]
+    overrides = parse_config_overrides(options)
+    assert overrides["system.seed"] == PROJECT["vars"]["seed"]
+    loaded = load_config(REPOSITORY / "configs" / f"{config}.cfg", overrides=overrides)
+    assert loaded["paths"]["kb"] == "kb/sample"
+
+
+def test_installation_can_build_the_package():
+    """`spacy package --build wheel` ends with an error where neither of these is installed."""
+    parser = ConfigParser()
+    parser.read(REPOSITORY / "setup.cfg", encoding="utf8")
+    extras = [parser["options.extras_require"][extra] for extra in ("cpu", "minilm")]
+    required = "\n".join([parser["options"]["install_requires"], *extras])
+    assert re.search(r"^(build|wheel)\b", required, re.M)
+
+
+def test_package_is_installed_in_every_environment():
+    """In another environment nothing has changed for the project, and the step was skipped."""
+    assert COMMANDS["package"].get("no_skip")
+
+
+def test_project_has_no_deprecated_setting():
+    """It is answered with a warning at each step."""
+    assert "spacy_version" not in PROJECT
 
 
 @pytest.mark.slow
