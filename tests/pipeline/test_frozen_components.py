@@ -6,6 +6,7 @@ import spacy
 from spacy.cli.train import train
 from spacy.language import Language
 
+from spacy_bioie.annotation import get_mentions, get_relation_rows, set_mentions
 from tests.pipelines import (
     ENCODERS,
     HEADS,
@@ -135,20 +136,25 @@ def saved(tiny_bert, kb_folder, tmp_path_factory):
         nlp = make_pipeline(encoder, tiny_bert, kb_folder)
         examples = make_examples(nlp)
         nlp.initialize(lambda examples=examples: examples)
-        for _ in range(10):
+        for _ in range(20):
             nlp.update(examples)
         nlp.to_disk(folder / "model")
         save_corpus(nlp, folder / "corpus.spacy")
     return folders
 
 
-def train_saved(folder, sourced, **training) -> Language:
-    """Run ``spacy train`` on a saved pipeline, some of whose components are taken over."""
+def train_saved(folder, sourced, *, alone=(), **training) -> Language:
+    """Run ``spacy train`` on a saved pipeline, some of whose components are taken over.
+
+    alone: of these, the ones that get an encoder of their own.
+    """
     nlp = spacy.load(folder / "model")
     settings = {"max_steps": 8, "eval_frequency": 4, "optimizer": {"learn_rate": 0.001}, **training}
     config = training_config(nlp, str(folder / "corpus.spacy"), **settings)
     for name in sourced:
         config["components"][name] = {"source": str(folder / "model")}
+        if name in alone:
+            config["components"][name]["replace_listeners"] = ["model.tok2vec"]
     config.to_disk(folder / "config.cfg")
     train(folder / "config.cfg", folder / "output")
     return spacy.load(folder / "output" / "model-last")
@@ -177,6 +183,24 @@ def test_spacy_train_with_a_frozen_last_component(saved, encoder):
     folder = saved[encoder]
     with pytest.warns(UserWarning, match=LOST), pytest.raises(ValueError, match=LOST):
         train_saved(folder, [encoder, *HEADS], frozen_components=[LAST])
+
+
+@BOTH
+def test_spacy_train_with_a_frozen_last_component_over_its_own_encoder(saved, encoder):
+    folder = saved[encoder]
+    before = spacy.load(folder / "model")
+    after = train_saved(folder, [encoder, *HEADS], alone=[LAST], frozen_components=[LAST])
+    for name in (encoder, *HEADS[:-1]):
+        assert (parameters(before, name) != parameters(after, name)).any(), name
+    pairs = zip(before.pipe(TEXTS), after.pipe(TEXTS), strict=True)
+    for doc, other in pairs:
+        set_mentions(other, "sc", get_mentions(doc))
+        assert_same_relations(before.get_pipe(LAST)(doc), after.get_pipe(LAST)(other))
+
+
+def assert_same_relations(doc, other):
+    rows = [[(*row[:3], round(row[3], 3)) for row in get_relation_rows(d)] for d in (doc, other)]
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.slow
