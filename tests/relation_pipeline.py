@@ -103,7 +103,7 @@ def make_nlp(tok2vec=TOK2VEC, before=(), **config):
 
 def initialize(nlp, examples=None, schema=TRIPLES):
     examples = make_examples(nlp) if examples is None else examples
-    settings = {NAME: {"schema": schema}} if schema is not None else {}
+    settings = {NAME: {"relation_schema": schema}} if schema is not None else {}
     nlp.config["initialize"]["components"] = settings
     nlp.initialize(lambda: examples)
     return examples

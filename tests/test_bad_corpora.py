@@ -63,7 +63,7 @@ def test_corpus_without_relations_and_without_schema(kb_folder, tmp_path):
 def test_corpus_without_relations_trains_with_a_schema(kb_folder, tmp_path, said):
     nlp = make_pipeline("tok2vec", kb=kb_folder)
     nlp.config["initialize"]["components"]["relation_extractor"] = {
-        "schema": [["chemical", "influence", "DDF"], ["DDF", "target", "animal"]]
+        "relation_schema": [["chemical", "influence", "DDF"], ["DDF", "target", "animal"]]
     }
     if said:
         articles = [Article(a.text, a.mentions) for a in ARTICLES]

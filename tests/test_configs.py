@@ -32,8 +32,6 @@ STEPS = 3
 pytestmark = [
     # nested mentions of the sample, which one chain of tags cannot find
     pytest.mark.filterwarnings("ignore:.*cannot be learned:UserWarning"),
-    # "schema" is an argument of relation_extractor.initialize, and a name in pydantic
-    pytest.mark.filterwarnings("ignore:Field name .schema.:UserWarning"),
 ]
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

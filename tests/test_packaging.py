@@ -38,7 +38,6 @@ print(json.dumps(report))
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*cannot be learned:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Field name .schema.:UserWarning"),
 ]
 
 
@@ -89,7 +88,7 @@ def report(installed):
         capture_output=True,
         text=True,
         cwd=installed,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

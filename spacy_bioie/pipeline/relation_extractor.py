@@ -30,9 +30,6 @@ from ..models.relation_schema import RelationSchema
 from .relation_evaluation import score_gold_input, search_thresholds
 from .relation_targets import choose_schema, is_annotated, learning_problems, pair_targets
 
-# spaCy checks the arguments of ``initialize`` with a pydantic model, which has a method "schema"
-warnings.filterwarnings("ignore", message='Field name "schema" in "InitArgModel" shadows')
-
 Metric = Literal["bt", "tt", "tm"]
 MentionInput = Literal["gold", "pred"]
 
@@ -298,22 +295,22 @@ class RelationExtractor(TrainablePipe):
         *,
         nlp: Optional[Language] = None,
         labels: Optional[Any] = None,
-        schema: Optional[Any] = None,
+        relation_schema: Optional[Any] = None,
     ) -> None:
         """Set the schema and the size of the model.
 
         labels: a schema as plain data, from ``spacy init labels``.
-        schema: a ``RelationSchema``, its plain data, or a list of [head label, predicate, tail
-            label]; in a config, ``{"@misc": "spacy_bioie.RelationSchema.v1", "path": ...}``.
+        relation_schema: a ``RelationSchema``, its plain data, or a list of [head label, predicate,
+            tail label]; in a config, ``{"@misc": "spacy_bioie.RelationSchema.v1", "path": ...}``.
         Without either, the schema is what occurs in the references of all examples.
 
         Warns of relations that the schema does not allow, which are ignored, and of examples
         without anything to learn from. Raises ValueError where neither schema nor relations are
-        there, where ``labels`` and ``schema`` differ, or where ``thresholds`` names a predicate
+        there, where ``labels`` and ``relation_schema`` differ, or where ``thresholds`` names a predicate
         that the schema does not have.
         """
         validate_get_examples(get_examples, "RelationExtractor.initialize")
-        chosen = choose_schema(self.name, self.key, get_examples, labels, schema)
+        chosen = choose_schema(self.name, self.key, get_examples, labels, relation_schema)
         self.cfg["schema"] = chosen.to_data()
         unknown = sorted(set(self.cfg["thresholds"]) - set(self.labels))
         if unknown:

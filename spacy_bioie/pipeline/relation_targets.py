@@ -76,12 +76,12 @@ def choose_schema(
     where = f"Component '{component}', argument "
     given = [
         RelationSchema.from_data(data, f"{where}'{name}'")
-        for name, data in (("schema", schema), ("labels", labels))
+        for name, data in (("relation_schema", schema), ("labels", labels))
         if data is not None
     ]
     if len(given) == 2 and given[0] != given[1]:
         raise ValueError(
-            f"Component '{component}': 'labels' and 'schema' are both given and differ. Expected "
+            f"Component '{component}': 'labels' and 'relation_schema' are both given and differ. Expected "
             "one of them, or the same schema."
         )
     found = given[0] if given else RelationSchema.from_examples(get_examples(), key)

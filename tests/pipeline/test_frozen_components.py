@@ -6,7 +6,7 @@ import spacy
 from spacy.cli.train import train
 from spacy.language import Language
 
-from spacy_bioie.annotation import get_mentions, get_relation_rows, set_mentions
+from spacy_bioie.annotation import get_relation_rows
 from tests.pipelines import (
     ENCODERS,
     HEADS,
@@ -192,15 +192,14 @@ def test_spacy_train_with_a_frozen_last_component_over_its_own_encoder(saved, en
     after = train_saved(folder, [encoder, *HEADS], alone=[LAST], frozen_components=[LAST])
     for name in (encoder, *HEADS[:-1]):
         assert (parameters(before, name) != parameters(after, name)).any(), name
-    pairs = zip(before.pipe(TEXTS), after.pipe(TEXTS), strict=True)
-    for doc, other in pairs:
-        set_mentions(other, "sc", get_mentions(doc))
-        assert_same_relations(before.get_pipe(LAST)(doc), after.get_pipe(LAST)(other))
-
-
-def assert_same_relations(doc, other):
-    rows = [[(*row[:3], round(row[3], 3)) for row in get_relation_rows(d)] for d in (doc, other)]
-    assert rows[0] == rows[1]
+    found = []
+    for nlp in (before, after):
+        nlp.get_pipe(LAST).cfg["threshold"] = 0.0
+        docs = [example.reference for example in make_examples(nlp)]
+        docs = nlp.pipe(docs, disable=HEADS[:-1])  # over the same mentions
+        rows = [(i, *row) for i, doc in enumerate(docs) for row in get_relation_rows(doc)]
+        found.append({row[:4]: row[4] for row in rows})
+    assert found[1] == pytest.approx(found[0], rel=1e-3) and len(found[0]) > 10
 
 
 @pytest.mark.slow

@@ -291,7 +291,7 @@ def test_schema_from_a_file_in_the_config():
     block = {"@misc": "spacy_bioie.RelationSchema.v1", "path": str(SCHEMA_PATH)}
     initialize(nlp, schema=block)
     assert len(nlp.get_pipe(NAME).labels) == 17
-    assert nlp.config["initialize"]["components"][NAME]["schema"] == block
+    assert nlp.config["initialize"]["components"][NAME]["relation_schema"] == block
 
 
 def test_labels_of_init_labels():
@@ -303,19 +303,21 @@ def test_labels_of_init_labels():
     examples = make_examples(other)
     pipe.initialize(lambda: examples, nlp=other, labels=data)
     assert pipe.schema == nlp.get_pipe(NAME).schema
-    pipe.initialize(lambda: examples, labels=data, schema=data)
-    with pytest.raises(ValueError, match="'labels' and 'schema' are both given and differ"):
-        pipe.initialize(lambda: examples, labels=data, schema=TRIPLES[:2])
+    pipe.initialize(lambda: examples, labels=data, relation_schema=data)
+    with pytest.raises(
+        ValueError, match="'labels' and 'relation_schema' are both given and differ"
+    ):
+        pipe.initialize(lambda: examples, labels=data, relation_schema=TRIPLES[:2])
 
 
 def test_errors_of_the_schema_name_the_component():
     nlp = make_nlp(thresholds={"is": 0.5})
     examples = make_examples(nlp)
     pipe = nlp.get_pipe(NAME)
-    with pytest.raises(ValueError, match=f"'{NAME}', argument 'schema': triple 0 is"):
-        pipe.initialize(lambda: examples, schema=[["DDF", "is a"]])
+    with pytest.raises(ValueError, match=f"'{NAME}', argument 'relation_schema': triple 0 is"):
+        pipe.initialize(lambda: examples, relation_schema=[["DDF", "is a"]])
     with pytest.raises(ValueError, match="thresholds are set for \\['is'\\]"):
-        pipe.initialize(lambda: examples, schema=TRIPLES)
+        pipe.initialize(lambda: examples, relation_schema=TRIPLES)
 
 
 def test_corpus_without_relations():

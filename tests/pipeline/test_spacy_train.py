@@ -171,7 +171,7 @@ def test_two_processes_after_torch_and_faiss_with_threads(trained):
     model = str(trained / "output" / "model-best")
     # threads that wait do not compute: there may be fewer cores than threads
     settings = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-    result = run([sys.executable, "-c", TWO_PROCESSES, model], timeout=120, **settings)
+    result = run([sys.executable, "-c", TWO_PROCESSES, model], **settings)
     assert "the same in two processes" in result.stdout
 
 
