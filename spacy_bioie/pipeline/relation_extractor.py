@@ -306,8 +306,8 @@ class RelationExtractor(TrainablePipe):
 
         Warns of relations that the schema does not allow, which are ignored, and of examples
         without anything to learn from. Raises ValueError where neither schema nor relations are
-        there, where ``labels`` and ``relation_schema`` differ, or where ``thresholds`` names a predicate
-        that the schema does not have.
+        there, where ``labels`` and ``relation_schema`` differ, or where ``thresholds`` names a
+        predicate that the schema does not have.
         """
         validate_get_examples(get_examples, "RelationExtractor.initialize")
         chosen = choose_schema(self.name, self.key, get_examples, labels, relation_schema)

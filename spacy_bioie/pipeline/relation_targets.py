@@ -81,8 +81,8 @@ def choose_schema(
     ]
     if len(given) == 2 and given[0] != given[1]:
         raise ValueError(
-            f"Component '{component}': 'labels' and 'relation_schema' are both given and differ. Expected "
-            "one of them, or the same schema."
+            f"Component '{component}': 'labels' and 'relation_schema' are both given and differ. "
+            "Expected one of them, or the same schema."
         )
     found = given[0] if given else RelationSchema.from_examples(get_examples(), key)
     if found is None:
