@@ -304,9 +304,7 @@ def test_labels_of_init_labels():
     pipe.initialize(lambda: examples, nlp=other, labels=data)
     assert pipe.schema == nlp.get_pipe(NAME).schema
     pipe.initialize(lambda: examples, labels=data, relation_schema=data)
-    with pytest.raises(
-        ValueError, match="'labels' and 'relation_schema' are both given"
-    ):
+    with pytest.raises(ValueError, match="'labels' and 'relation_schema' are both given"):
         pipe.initialize(lambda: examples, labels=data, relation_schema=TRIPLES[:2])
 
 
