@@ -49,7 +49,7 @@ GUTBRAINIE = [
 def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
     """Figures on GutBrainIE's dev documents, a column for each run."""
     lines = ["", "## GutBrainIE, dev (40 documents)", ""]
-    heads = [f"{r['system']}, seed {', '.join(map(str, r['seeds']))}" for r in results]
+    heads = [_system(result) for result in results]
     lines += _table(
         ["figure", *heads],
         [[label, *(_figure(r["metrics"].get(key)) for r in results)] for label, key in GUTBRAINIE],
@@ -58,10 +58,10 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
         hardware = result["hardware"]
         lines += [
             "",
-            f"{result['system']}, seed {', '.join(map(str, result['seeds']))}: trained in "
+            f"{_system(result)}: commit `{result['commit'][:10]}`, trained in "
             f"{result['seconds'] / 60:.0f} minutes on {hardware['gpu'] or hardware['cpu']} "
-            f"({hardware['cores']} cores), {result['peak_memory_mb'] / 1024:.1f} GB at the peak, "
-            f"{result['config']['max_epochs']} epochs; threshold of relations "
+            f"({hardware['cores']} cores), {result['peak_memory_mb'] / 1024:.1f} GB at the peak; "
+            "threshold of relations "
             f"{result['config']['relation_threshold']:.2f}, chosen on held-out documents.",
         ]
     return lines
@@ -97,6 +97,11 @@ def overhead(results: List[Dict[str, Any]]) -> List[str]:
             ["part", "seconds for all documents"], [[k, f"{v:.3f}"] for k, v in parts.items()]
         )
     return lines
+
+
+def _system(result: Dict[str, Any]) -> str:
+    seeds = ", ".join(map(str, result["seeds"]))
+    return f"{result['system']}, {result['config']['max_epochs']} epochs, seed {seeds}"
 
 
 def _figure(value: Any) -> str:
