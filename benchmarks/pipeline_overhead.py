@@ -3,10 +3,10 @@
     python benchmarks/pipeline_overhead.py PIPELINE ARTICLES.json --name NAME
 
 Both run in this process, one after the other, several times in turn; the ratio is that of the
-medians. The bare pass is what ``transformers`` does alone: its tokenizer on titles and abstracts,
-batches sorted by length, the encoder's forward pass in the precision that the pipeline uses. The
-breakdown runs the components one by one over the same documents. Naming mentions (the vectors of
-their names) has a row of its own: ``first`` with an empty cache, ``again`` with a full one.
+medians. The bare pass is the encoder's forward pass alone, on ready tensors of the same titles and
+abstracts, in the buckets and the precision that the pipeline uses. The breakdown runs the
+components one by one over the same documents. Naming mentions (the vectors of their names) has a
+row of its own: ``first`` with an empty cache, ``again`` with a full one.
 """
 
 import argparse
@@ -24,37 +24,38 @@ from results import describe_files, write_result
 
 from spacy_bioie.annotation import join_sections
 from spacy_bioie.formats import read_articles
+from spacy_bioie.models.length_buckets import make_buckets
+from spacy_bioie.models.mixed_precision import cpu_has_bfloat16
 
 PIECES = 4096
 
 
-def bare_encoder(nlp: Any) -> Callable[[List[str]], None]:
-    """The forward pass over sections, outside spaCy."""
+def bare_encoder(nlp: Any, texts: List[str]) -> Callable[[], None]:
+    """The forward pass over all sections, outside spaCy; pieces and batches are made beforehand."""
     model = nlp.get_pipe("transformer").model
     encoder, tokenizer = model.transformer, model.tokenizer
-    mixed = bool(nlp.config["components"]["transformer"]["model"].get("mixed_precision"))
     device = next(encoder.parameters()).device
+    mixed = bool(nlp.config["components"]["transformer"]["model"].get("mixed_precision"))
+    mixed = mixed and (device.type != "cpu" or cpu_has_bfloat16())
     longest = encoder.config.max_position_embeddings
+    sections = [section for text in texts for section in text.split("\n") if section]
+    pieces = tokenizer(sections, truncation=True, max_length=longest)["input_ids"]
+    batches = []
+    for rows in make_buckets([len(row) for row in pieces], PIECES):
+        width = max(len(pieces[row]) for row in rows)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(pieces[row])] = torch.tensor(pieces[row])
+            mask[i, : len(pieces[row])] = 1
+        batches.append((ids.to(device), mask.to(device)))
 
-    def run(texts: List[str]) -> None:
-        sections = [section for text in texts for section in text.split("\n") if section]
-        pieces = tokenizer(sections, truncation=True, max_length=longest)["input_ids"]
-        batch: List[List[int]] = []
-        for row in [*sorted(pieces, key=len), None]:
-            if batch and (row is None or len(row) * (len(batch) + 1) > PIECES):
-                width = max(len(ids) for ids in batch)
-                ids = torch.zeros((len(batch), width), dtype=torch.long)
-                mask = torch.zeros_like(ids)
-                for i, values in enumerate(batch):
-                    ids[i, : len(values)] = torch.tensor(values)
-                    mask[i, : len(values)] = 1
-                with torch.inference_mode(), torch.autocast(device.type, enabled=mixed):
-                    encoder(ids.to(device), attention_mask=mask.to(device))
-                batch = []
-            if row is not None:
-                batch.append(row)
+    def run() -> None:
+        encoder.eval()
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            for ids, mask in batches:
+                encoder(ids, attention_mask=mask)
 
-    encoder.eval()
     return run
 
 
@@ -86,16 +87,16 @@ def main() -> None:
         join_sections(article.metadata["title"], article.metadata["abstract"])
         for article in read_articles(arguments.articles)
     ]
-    bare = bare_encoder(nlp)
+    bare = bare_encoder(nlp, texts)
     linker = nlp.get_pipe("faiss_entity_linker") if nlp.has_pipe("faiss_entity_linker") else None
 
-    def whole(batch: List[str]) -> None:
-        for _ in nlp.pipe(batch):
+    def whole() -> None:
+        for _ in nlp.pipe(texts):
             pass
 
-    def timed(run: Callable[[List[str]], None]) -> float:
+    def timed(run: Callable[[], None]) -> float:
         start = time.perf_counter()
-        run(texts)
+        run()
         return time.perf_counter() - start
 
     begin = time.perf_counter()
@@ -129,7 +130,7 @@ def main() -> None:
     path = write_result(
         arguments.name,
         benchmark="pipeline_overhead",
-        system=nlp.meta["name"],
+        system=f"spacy_bioie {arguments.name.removeprefix('pipeline_overhead_')}",
         metrics=metrics,
         data=describe_files([arguments.articles]),
         config={
