@@ -50,10 +50,11 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
     """Figures on GutBrainIE's dev documents, a column for each run."""
     lines = ["", "## GutBrainIE, dev (40 documents)", ""]
     lines += [
-        "Checkpoints and thresholds were chosen on held-out documents. Dev was not kept out of three "
-        "settings: that the threshold is chosen by TT (seen on dev for BT, TT and TM), and the 8 "
-        "epochs and halved relation loss of the later run (after dev figures of the earlier one). "
-        "Read the figures as slightly optimistic. The 8-epoch run was paused for 1.5 of its minutes.",
+        "Checkpoints and thresholds were chosen on held-out documents. Dev was not kept out of "
+        "three settings: that the threshold is chosen by TT (seen on dev for BT, TT and TM), and "
+        "the 8 epochs and halved relation loss of the later run (after dev figures of the earlier "
+        "one). Read the figures as slightly optimistic. The 8-epoch run was paused for 1.5 of its "
+        "minutes.",
         "",
     ]
     heads = [_system(result) for result in results]
