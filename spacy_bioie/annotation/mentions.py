@@ -141,6 +141,23 @@ def mention_table(
     return numpy.asarray(rows, dtype="int64").reshape((-1, 3))
 
 
+def mention_entities(doc: Doc, mentions: Sequence[Mention]) -> numpy.ndarray:
+    """Number the entities of mentions: mentions of one concept and label share one.
+
+    Mentions without a concept share one with those of the same text, whatever its case, and the
+    same label, if these have no concept either.
+
+    RETURNS: int64, (mentions,), from 0 in the order of the first mentions.
+    """
+    numbers: Dict[Tuple[bool, str, str], int] = {}
+    entities = []
+    for mention, text in zip(mentions, mention_texts(doc, mentions), strict=True):
+        name = mention.kb_id or " ".join(text.lower().split())
+        key = (bool(mention.kb_id), name, mention.label)
+        entities.append(numbers.setdefault(key, len(numbers)))
+    return numpy.asarray(entities, dtype="int64")
+
+
 def gold_mentions(example: Example, key: str = SPANS_KEY) -> List[Mention]:
     """The reference's mentions with token borders of the predicted Doc.
 

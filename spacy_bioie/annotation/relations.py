@@ -1,4 +1,4 @@
-"""Relations between mentions, and the same lifted to concepts.
+"""Relations between mentions.
 
 They are kept in ``doc.user_data`` as plain strings and floats keyed by span ids, so that DocBin,
 pickling and ``n_process`` carry them.
@@ -23,16 +23,18 @@ class Relation(NamedTuple):
     tail: Span
     score: float = 1.0
 
+    @property
+    def evidence(self) -> Span:
+        """The text that supports the relation: the sentences from one mention to the other.
 
-class ConceptRelation(NamedTuple):
-    """A relation between two concepts, with the labels of the mentions that support it."""
-
-    head: str
-    head_label: str
-    label: str
-    tail: str
-    tail_label: str
-    score: float = 1.0
+        Without sentence borders, the tokens from one mention to the other.
+        """
+        doc = self.head.doc
+        first = min(self.head, self.tail, key=lambda span: span.start)
+        last = max(self.head, self.tail, key=lambda span: span.end)
+        if not doc.has_annotation("SENT_START"):
+            return doc[first.start : last.end]
+        return doc[doc[first.start].sent.start : doc[last.end - 1].sent.end]
 
 
 def get_relation_rows(doc: Doc) -> List[RelationRow]:
@@ -87,19 +89,6 @@ def set_relation_values(doc: Doc, values: Iterable[Union[Relation, Sequence]]) -
         tail = tail.id_ if isinstance(tail, Span) else tail
         rows.append((head, label, tail, score))
     set_relations(doc, relations_key(doc), rows)
-
-
-def get_concept_relations(doc: Doc) -> List[ConceptRelation]:
-    """Read ``doc._.concept_relations``: distinct, each with the best score of its mentions.
-
-    Relations of a mention without a link are left out.
-    """
-    best: Dict[Tuple[str, str, str, str, str], float] = {}
-    for head, label, tail, score in get_relations(doc):
-        if head.kb_id_ and tail.kb_id_:
-            key = (head.kb_id_, head.label_, label, tail.kb_id_, tail.label_)
-            best[key] = max(score, best.get(key, score))
-    return [ConceptRelation(*key, score) for key, score in best.items()]
 
 
 def gold_relation_rows(example: Example, key: str = SPANS_KEY) -> List[RelationRow]:

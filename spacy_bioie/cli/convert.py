@@ -14,6 +14,21 @@ class FormatName(StrEnum):
     inline = "inline"
     jsonl = "jsonl"
     docbin = "docbin"
+    pubtator = "pubtator"
+    conll = "conll"
+    brat = "brat"
+    bionne = "bionne"
+
+
+class DiscontinuousName(StrEnum):
+    cover = "cover"
+    skip = "skip"
+
+
+class PairsName(StrEnum):
+    all = "all"
+    closest = "closest"
+    sentence = "sentence"
 
 
 class SplitName(StrEnum):
@@ -26,7 +41,7 @@ class SplitName(StrEnum):
 def convert_cli(
     inputs: Annotated[
         List[Path],
-        typer.Argument(metavar="INPUT", help="Files, or folders of inline articles"),
+        typer.Argument(metavar="INPUT", help="Files, or folders of inline articles or of brat"),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file or folder to write")],
     source: Annotated[
@@ -53,6 +68,10 @@ def convert_cli(
     spans_key: Annotated[
         str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
     ] = "sc",
+    tier: Annotated[
+        Optional[str],
+        typer.Option("--tier", help="Quality of the annotation, such as gold (docbin only)"),
+    ] = None,
     year: Annotated[
         Optional[int],
         typer.Option("--year", help="Layout of a gutbrainie output: 2025, or 2026 with URIs"),
@@ -61,6 +80,25 @@ def convert_cli(
         bool,
         typer.Option("--any-labels", help="Accept labels and predicates unknown to GutBrainIE"),
     ] = False,
+    discontinuous: Annotated[
+        Optional[DiscontinuousName],
+        typer.Option(
+            "--discontinuous",
+            help="Mentions in several parts: cover them by one span, the default, or skip them",
+        ),
+    ] = None,
+    concept_pairs: Annotated[
+        Optional[PairsName],
+        typer.Option(
+            "--concept-pairs",
+            help="Pairs of mentions that get the relations stated between concepts: all, the "
+            "closest, or those inside a sentence and else the closest",
+        ),
+    ] = None,
+    symmetric: Annotated[
+        Optional[List[str]],
+        typer.Option("--symmetric", help="A relation whose concepts have no order; '*' means all"),
+    ] = None,
     skip_invalid: Annotated[
         bool,
         typer.Option("--skip-invalid", help="Leave out what is invalid and say what it was"),
@@ -69,10 +107,13 @@ def convert_cli(
         bool, typer.Option("--quiet", "-q", help="No progress bars and no summary")
     ] = False,
 ) -> None:
-    """Convert corpora: GutBrainIE's JSON, inline articles, JSONL and spaCy's binary files.
+    """Convert corpora: GutBrainIE's JSON, inline articles, JSONL, spaCy's binary files, PubTator,
+    IOB columns, brat's standoff files and BioNNE-L's tables.
 
-    Formats are guessed from the names: .json is gutbrainie, .jsonl is jsonl, .spacy is docbin and
-    a folder is inline. Several inputs make one output. The output is complete or untouched.
+    Formats are guessed from the names: .json is gutbrainie, .jsonl is jsonl, .spacy is docbin,
+    .pubtator is pubtator, .conll, .iob and .bio are conll. A .txt or .tsv file is looked into; a
+    folder is brat if it has .ann files, else inline. Several inputs make one output. The output is
+    complete or untouched.
 
     Exit codes: 0 if written, 1 if an input is unreadable or malformed, 2 for wrong usage.
     """
@@ -89,8 +130,12 @@ def convert_cli(
             documents=None if documents is None else read_ids(documents),
             exclude_documents=None if exclude_documents is None else read_ids(exclude_documents),
             spans_key=spans_key,
+            tier=tier,
             year=year,
             any_labels=any_labels,
+            discontinuous=discontinuous,
+            concept_pairs=concept_pairs,
+            symmetric=symmetric or (),
             skip_invalid=skip_invalid,
             progress=not quiet,
         )
@@ -116,3 +161,8 @@ def convert_cli(
         f"{result.relations} relations; {result.off_borders} mentions ({share:.2%}) have a border "
         f"inside a token; {len(result.skipped)} skipped"
     )
+    if result.in_parts:
+        typer.echo(f"{result.in_parts} mentions in several parts are covered by one span each")
+    if result.concept_relations:
+        placed = "" if concept_pairs is None else f", {result.not_placed} of them on no mentions"
+        typer.echo(f"{result.concept_relations} relations are stated between concepts{placed}")

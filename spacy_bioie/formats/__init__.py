@@ -5,6 +5,9 @@
 
 from ..annotation.gutbrainie import LABELS, LOCATIONS, PREDICATES
 from .articles import Article, Entity, EntityRelation, article_to_doc, doc_to_article
+from .bionne import read_bionne, write_bionne, write_bionne_submission
+from .brat import read_brat, write_brat
+from .conll import read_conll, write_conll
 from .convert import FORMATS, Conversion, blank_pipeline, convert, guess_format, read_ids
 from .docbin import read_docbin, write_docbin
 from .errors import FormatError
@@ -19,6 +22,8 @@ from .gutbrainie_submissions import (
 )
 from .inline import article_to_inline, read_inline, write_inline
 from .jsonl import doc_to_record, read_jsonl, record_to_doc, write_jsonl
+from .pubtator import read_pubtator, write_pubtator
+from .standoff import get_fragments
 from .text import read_texts
 
 __all__ = [
@@ -40,18 +45,28 @@ __all__ = [
     "derived_relations",
     "doc_to_article",
     "doc_to_record",
+    "get_fragments",
     "guess_format",
     "read_articles",
+    "read_bionne",
+    "read_brat",
+    "read_conll",
     "read_docbin",
     "read_ids",
     "read_inline",
     "read_jsonl",
+    "read_pubtator",
     "read_texts",
     "record_to_doc",
     "submission",
     "write_articles",
+    "write_bionne",
+    "write_bionne_submission",
+    "write_brat",
+    "write_conll",
     "write_docbin",
     "write_inline",
     "write_jsonl",
+    "write_pubtator",
     "write_submissions",
 ]

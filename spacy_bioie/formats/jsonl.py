@@ -10,6 +10,8 @@ are exclusive::
     relations           list of {head, label, tail, score}; head and tail are mention ids
     concept_relations   list of {head, head_label, label, tail, tail_label, score}; head and tail
                         are concept ids. Derived from the others, not read
+    stated_relations    list of {head, label, tail, values}, only where a corpus states relations
+                        between concepts; values are further strings that it gives
     meta                object, what the corpus says about the document
 
 ``concept_id`` is "" for no link; ``score`` of a mention is null where there is none, and
@@ -29,18 +31,22 @@ from ..annotation import (
     META_KEY,
     SPANS_KEY,
     Candidates,
+    ConceptRow,
     Mention,
     Section,
     find_sections,
     get_concept_relations,
+    get_concept_rows,
     get_mentions,
     get_relation_rows,
     get_sections,
     mention_characters,
     relations_key,
+    set_concept_rows,
     set_mentions,
     set_relations,
     set_sections,
+    states_concept_relations,
 )
 from .articles import Tokenize, make_doc, token_ranges, with_exact_characters
 from .atomic import replacing
@@ -106,6 +112,7 @@ def doc_to_record(doc: Doc, spans_key: str = SPANS_KEY) -> Row:
         if meta.get(section.name) == text[section.start : section.end]:
             del meta[section.name]
     own = relations_key(doc) == spans_key
+    stated = {"stated_relations": [row._asdict() for row in get_concept_rows(doc)]}
     return {
         "id": identifier,
         "text": text,
@@ -119,6 +126,7 @@ def doc_to_record(doc: Doc, spans_key: str = SPANS_KEY) -> Row:
             {**relation._asdict(), "score": _plain(relation.score)}
             for relation in (get_concept_relations(doc) if own else ())
         ],
+        **(stated if states_concept_relations(doc) else {}),
         "meta": meta,
     }
 
@@ -151,6 +159,8 @@ def record_to_doc(
     except ValueError as error:
         raise reader.error("mentions", str(error)) from None
     set_relations(doc, spans_key, reader.relations(value, {mention.id for mention in mentions}))
+    if "stated_relations" in value:
+        set_concept_rows(doc, reader.stated_relations(value))
     meta = reader.get(value, "", "meta", dict) if "meta" in value else {}
     reader.encodable("meta", meta)
     if identifier:
@@ -227,6 +237,25 @@ class _LineReader(RecordReader):
                         f"{field}.{key}", f"found {mention!r}: expected the id of a mention"
                     )
             rows.append((head, label, tail, self.score(row, field, 1.0)))
+        return rows
+
+    def stated_relations(self, value: Row) -> List[ConceptRow]:
+        rows = []
+        for field, row in self.rows(value, "stated_relations"):
+            head, label, tail = (
+                self.get(row, field, key, str) for key in ("head", "label", "tail")
+            )
+            for key, name in (("head", head), ("label", label), ("tail", tail)):
+                if not name:
+                    raise self.error(f"{field}.{key}", "found '': expected a text")
+            values = self.get(row, field, "values", list) if "values" in row else []
+            for i, entry in enumerate(values):
+                if not isinstance(entry, str):
+                    raise self.error(
+                        f"{field}.values[{i}]", f"expected a string, found {kind_name(entry)}"
+                    )
+                self.encodable(f"{field}.values[{i}]", entry)
+            rows.append(ConceptRow(head, label, tail, tuple(values)))
         return rows
 
     def score(self, row: Row, field: str, default: Optional[float]) -> Optional[float]:

@@ -8,6 +8,7 @@ from spacy_bioie.annotation import (
     ensure_span_ids,
     get_mentions,
     gold_mentions,
+    mention_entities,
     mention_table,
     mention_texts,
     set_mentions,
@@ -95,6 +96,23 @@ def test_texts_are_exact(nlp):
     doc = nlp.make_doc("the neuroinflammation here")
     mentions = [Mention(1, 2, "DDF"), Mention(1, 2, "DDF", char_offsets=(9, 21))]
     assert mention_texts(doc, mentions) == ["neuroinflammation", "inflammation"]
+
+
+def test_mentions_of_one_concept_are_one_entity(nlp):
+    doc = nlp("Gut flora and gut  FLORA of mice")
+    mentions = [
+        Mention(0, 2, "bacteria", kb_id="C1"),
+        Mention(7, 8, "animal"),
+        Mention(3, 6, "bacteria", kb_id="C1"),
+        Mention(0, 2, "bacteria"),
+        Mention(3, 6, "bacteria"),  # the same text but for case and blanks
+        Mention(3, 6, "DDF"),
+        Mention(7, 8, "animal", kb_id="gut flora"),
+        Mention(0, 2, "DDF", kb_id="C1"),
+    ]
+    entities = mention_entities(doc, mentions)
+    assert entities.tolist() == [0, 1, 0, 2, 2, 3, 4, 5] and entities.dtype == numpy.int64
+    assert mention_entities(doc, []).shape == (0,)
 
 
 def test_gold_on_the_same_tokens(nlp, doc):

@@ -83,3 +83,14 @@ def test_no_relations(nlp):
 def test_gold_rows_name_mentions_that_survived(nlp, doc):
     assert gold_relation_rows(Example(nlp.make_doc(doc.text), doc)) == ROWS
     assert gold_relation_rows(Example(nlp.make_doc(doc.text), doc), "other") == []
+
+
+def test_evidence_is_the_sentences_of_both_mentions(nlp):
+    doc = nlp("Before it . Butyrate lowers stress . Mice were calm . After it .")
+    set_mentions(doc, "sc", [Mention(7, 8, "animal"), Mention(3, 4, "chemical")])
+    set_relations(doc, "sc", [("T2", "located in", "T1", 0.9)])
+    (relation,) = doc._.relations
+    assert relation.evidence.text == "Butyrate lowers stress . Mice"
+    for token in doc:
+        token.is_sent_start = token.i == 0 or doc[token.i - 1].text == "."
+    assert relation.evidence.text == "Butyrate lowers stress . Mice were calm ."

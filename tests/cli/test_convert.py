@@ -64,6 +64,15 @@ def test_several_inputs_and_files_of_ids(folder, tmp_path):
     assert result.exit_code == 1 and "in no input, the first: S9" in result.stderr
 
 
+def test_tier(folder, tmp_path):
+    result = run(folder, tmp_path / "gold.spacy", "--tier", "gold", "-q")
+    assert result.exit_code == 0, result.output
+    docs = read_docbin(tmp_path / "gold.spacy", blank_pipeline().vocab)
+    assert [doc._.tier for doc in docs] == ["gold"] * 3
+    result = run(folder, tmp_path / "gold.json", "--tier", "gold", "-q")
+    assert result.exit_code == 1 and "only docbin keeps it" in result.stderr
+
+
 def test_invalid_input(folder, tmp_path):
     (folder / "S3.txt").write_text("id: S3\ntitle: {x}\nabstract:\nrelations:\n")
     out = tmp_path / "out.spacy"
@@ -99,7 +108,7 @@ def test_output_in_the_place_of_a_folder(folder, tmp_path):
 
 
 def test_wrong_usage(folder, tmp_path):
-    assert run(folder, tmp_path / "out.spacy", "--from", "brat").exit_code == 2
+    assert run(folder, tmp_path / "out.spacy", "--from", "bioc").exit_code == 2
     assert run(folder).exit_code == 2
 
 

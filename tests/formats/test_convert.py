@@ -1,8 +1,12 @@
 import json
+import subprocess
+import sys
 
 import pytest
+import spacy
+from spacy.training import Corpus
 
-from spacy_bioie.annotation import get_mentions
+from spacy_bioie.annotation import get_mentions, get_tier
 from spacy_bioie.formats import (
     FormatError,
     blank_pipeline,
@@ -15,8 +19,11 @@ from spacy_bioie.formats import (
     read_inline,
     read_jsonl,
 )
+from spacy_bioie.formats.convert import blank_tokenizer
 
 from .builders import corpus, write_json
+
+TEXT = "<i>E. coli</i> grew in 3 of the IL-6/STAT3 mice, don't they?\nYes"
 
 
 @pytest.fixture
@@ -99,6 +106,26 @@ def test_layout_of_a_year_and_key_of_the_mentions(source, tmp_path):
     assert list(doc.spans) == ["gold"] and len(get_mentions(doc, "gold")) == 6
 
 
+def test_tiers_stay_with_their_documents(source, tmp_path):
+    other = write_json(tmp_path / "other.json", {"3": corpus()["1"]})
+    convert(source, tmp_path / "gold.spacy", tier="gold")
+    convert(other, tmp_path / "silver.spacy", tier="silver")
+    convert(other, tmp_path / "none.spacy")
+
+    def tiers(path):
+        docs = read_docbin(path, blank_pipeline().vocab)
+        return {doc.user_data["bioie_meta"]["id"]: get_tier(doc) for doc in docs}
+
+    assert tiers(tmp_path / "none.spacy") == {"3": ""}
+    parts = [tmp_path / "gold.spacy", tmp_path / "silver.spacy"]
+    convert(parts, tmp_path / "train.spacy", exclude_documents=["2"])
+    assert tiers(tmp_path / "train.spacy") == {"1": "gold", "3": "silver"}
+    examples = Corpus(tmp_path / "train.spacy")(blank_pipeline())
+    assert [eg.reference._.tier for eg in examples] == ["gold", "silver"]
+    convert(parts, tmp_path / "bronze.spacy", tier="bronze")
+    assert set(tiers(tmp_path / "bronze.spacy").values()) == {"bronze"}
+
+
 def test_sample_corpus_to_json_to_docbin(sample_dir, tmp_path):
     totals = []
     for split in ("train", "dev"):
@@ -120,12 +147,15 @@ def test_sample_corpus_to_json_to_docbin(sample_dir, tmp_path):
 @pytest.mark.parametrize(
     "options,problem",
     [
-        ({"source": "brat"}, "Unknown format 'brat': expected one of gutbrainie, inline"),
-        ({"target": "conll"}, "Unknown format 'conll'"),
+        ({"source": "bioc"}, "Unknown format 'bioc': expected one of gutbrainie, inline"),
+        ({"target": "csv"}, "Unknown format 'csv'"),
+        ({"discontinuous": "skip"}, "A choice for discontinuous mentions was made for gutbrainie"),
+        ({"symmetric": ["x"]}, "Symmetric labels were named without pairs of concepts"),
         ({"split": "train"}, "A split was named for gutbrainie: only inline"),
         ({"year": 2025}, "A year was named for docbin: only gutbrainie"),
+        ({"tier": "gold", "target": "jsonl"}, "A tier was named for jsonl: only docbin keeps"),
         ({"year": 2024, "target": "gutbrainie"}, "Unknown year 2024"),
-        ({"lang": "xyz"}, "Unknown language 'xyz'"),
+        ({"lang": "xyz"}, "'xyz' cannot be loaded: .* No module named 'spacy.lang.xyz'"),
     ],
 )
 def test_arguments_that_do_not_fit(source, tmp_path, options, problem):
@@ -148,6 +178,38 @@ def test_guesses(tmp_path):
 def test_tokenizers():
     assert [token.text for token in blank_pipeline()("<i>E</i>")] == ["<i>", "E", "</i>"]
     assert blank_pipeline("de").lang == "de"
+    for lang in ("en", "de"):
+        nlp = blank_pipeline(lang)
+        tokenize, vocab = blank_tokenizer(lang)
+        doc, expected = tokenize(TEXT), nlp(TEXT)
+        assert doc.vocab is vocab and doc.lang_ == lang
+        for name in ("text", "norm_", "like_num", "is_stop", "whitespace_"):
+            assert [getattr(t, name) for t in doc] == [getattr(t, name) for t in expected], name
+
+
+@pytest.mark.slow
+def test_conversion_imports_no_component(source, tmp_path):
+    """Making a pipeline would import them all, and with them the library of encoders."""
+    code = (
+        "import sys; from spacy_bioie.formats import convert; convert(*sys.argv[1:]); "
+        "print(*(name for name in ('transformers', 'spacy_transformers') if name in sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out.spacy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "" and (tmp_path / "out.spacy").exists()
+
+
+def test_what_a_language_lacks_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sudachipy", None)
+    with pytest.raises(ValueError, match="'ja' cannot be loaded: .* requires SudachiPy"):
+        blank_pipeline("ja")
+
+    def fail(lang):
+        raise ImportError("No module named 'some_plugin'")
+
+    monkeypatch.setattr(spacy, "blank", fail)
+    with pytest.raises(ValueError, match="'en' cannot be loaded: .* No module named 'some_plugin'"):
+        blank_pipeline()
 
 
 def test_read_ids(tmp_path):

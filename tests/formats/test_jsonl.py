@@ -4,11 +4,15 @@ import pytest
 
 from spacy_bioie.annotation import (
     META_KEY,
+    ConceptRow,
     Mention,
+    get_concept_rows,
     get_mentions,
     get_relation_rows,
+    set_concept_rows,
     set_mentions,
     set_relations,
+    states_concept_relations,
 )
 from spacy_bioie.formats import (
     FormatError,
@@ -88,6 +92,18 @@ def test_round_trip(predicted, nlp, tmp_path):
     assert docs[0].user_data[META_KEY] == {"id": "D1", "journal": "J"}
 
 
+def test_relations_that_a_corpus_states_between_concepts(predicted, nlp, tmp_path):
+    rows = [ConceptRow("u:b", "Bind", "u:m", ("Novel",)), ConceptRow("u:m", "Bind", "u:x")]
+    none = nlp("None stated.")
+    set_concept_rows(predicted, rows)
+    set_concept_rows(none, [])
+    write_jsonl([predicted, none, nlp("Nothing said.")], tmp_path / "a.jsonl")
+    docs = list(read_jsonl(tmp_path / "a.jsonl", nlp))
+    assert [get_concept_rows(doc) for doc in docs] == [rows, [], []]
+    assert [states_concept_relations(doc) for doc in docs] == [True, True, False]
+    assert [r.head_label for r in docs[0]._.concept_relations] == ["bacteria", "animal"]
+
+
 def test_gold_with_a_border_inside_a_token(tmp_path, nlp):
     (article,) = read_articles(write_json(tmp_path / "a.json", corpus()))
     doc = article_to_doc(article, nlp)
@@ -147,6 +163,17 @@ INVALID = [
         {"mentions": [M], "relations": [{"head": "T1", "label": "r", "tail": "T2"}]},
         "relations[0].tail",
         "found 'T2': expected the id of a mention",
+    ),
+    ({"stated_relations": [{"head": "a"}]}, "stated_relations[0].label", "missing: expected a str"),
+    (
+        {"stated_relations": [{"head": "a", "label": "b", "tail": ""}]},
+        "stated_relations[0].tail",
+        "found '': expected a text",
+    ),
+    (
+        {"stated_relations": [{"head": "a", "label": "b", "tail": "c", "values": [1]}]},
+        "stated_relations[0].values[0]",
+        "expected a string, found an integer",
     ),
     ({"meta": 1}, "meta", "expected an object, found an integer"),
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from spacy_bioie.annotation.gutbrainie import LABELS, PREDICATES
 from spacy_bioie.formats import read_inline
-from spacy_bioie.kb.concepts import read_concepts
+from spacy_bioie.kb import read_concepts
 
 from ..conftest import REPOSITORY
 
