@@ -9,7 +9,10 @@ import pytest
 
 import spacy_bioie.pipeline
 
-HEAVY = {"faiss", "torch", "transformers", "spacy_transformers", "cupy", "sklearn"}
+HEAVY = {
+    *("faiss", "torch", "transformers", "spacy_transformers", "cupy", "sklearn"),
+    *("pronto", "fastobo"),
+}
 
 # Modules before and after the plugin is there, in one process: what is new is the plugin's. Its
 # entry points are held back from catalogue, where spaCy looks for them.

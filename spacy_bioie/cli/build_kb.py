@@ -1,6 +1,5 @@
 """``python -m spacy bioie build-kb``: build a knowledge base."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +16,38 @@ def build_kb_cli(
     ],
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="SOURCE...", help="Concepts as JSON lines, .jsonl or .jsonl.gz"),
+        typer.Argument(metavar="SOURCE...", help="File of concepts, or folder of UMLS RRF files"),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form",
+            "-f",
+            help="Of the sources: jsonl, table (CSV, TSV), obo, owl, rrf, mesh-xml or mesh-ascii; "
+            "by default suffix or content tells",
+        ),
+    ] = None,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option("--language", help="Keep names of this language, such as ENG; repeatable"),
+    ] = None,
+    vocabularies: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Keep names of this vocabulary, such as MSH; repeatable"),
+    ] = None,
+    semantic_types: Annotated[
+        list[str] | None,
+        typer.Option("--semantic-type", help="Keep concepts of this type, as T047; repeatable"),
+    ] = None,
+    keep_suppressed: Annotated[
+        bool, typer.Option("--keep-suppressed", help="Keep suppressed names and obsolete terms")
+    ] = False,
+    merge_xrefs: Annotated[
+        bool,
+        typer.Option(
+            "--merge-xrefs", help="Join concepts of different sources by their cross-references"
+        ),
+    ] = False,
     mentions: Annotated[
         list[Path] | None,
         typer.Option("--mentions", "-m", help="Corpus (.spacy) whose linked mentions are names"),
@@ -64,10 +93,11 @@ def build_kb_cli(
 ) -> None:
     """Build a knowledge base from concepts and from the mentions of a training corpus.
 
-    Every SOURCE has one JSON object in a line: {"concept_id", "name", "synonyms", "types",
-    "definition"}, all but the id optional. Several sources are merged into one knowledge base;
-    records of one id are joined. OUT_DIR is written beside and renamed; a knowledge base that lies
-    there is replaced, any other folder with files in it is refused.
+    A SOURCE, gzipped or not, is a file of JSON lines ({"concept_id", "name", "synonyms", "types",
+    "definition"} or scispaCy's form), CSV or TSV with a header, OBO, OWL, MeSH in XML or ASCII, or
+    a folder of UMLS RRF files. Several sources are merged into one knowledge base; records of one
+    id are joined. OUT_DIR is written beside and renamed; a knowledge base that lies there is
+    replaced, any other folder with files in it is refused.
 
     Never give the mentions of a corpus that is to be evaluated on.
 
@@ -80,40 +110,46 @@ def build_kb_cli(
     if not sources and not mentions:
         typer.echo("Error: expected at least one SOURCE, or a corpus with --mentions.", err=True)
         raise typer.Exit(2)
-    from ..kb.building import build_knowledge_base
-    from ..kb.name_encoders import TransformerNameEncoder
+    from ..kb.sources import Filters
+    from ..kb.writing import write_knowledge_base
 
     try:
-        name_encoder = None
-        if encoder is not None:
-            name_encoder = TransformerNameEncoder(encoder, pooling=pooling, batch_size=batch_size)
-        kb, counts = build_knowledge_base(
+        counts = write_knowledge_base(
+            out_dir,
             sources or [],
+            form=form,
+            filters=Filters(
+                languages=languages or (),
+                vocabularies=vocabularies or (),
+                semantic_types=semantic_types or (),
+                keep_suppressed=keep_suppressed,
+            ),
+            merge_xrefs=merge_xrefs,
             mentions=mentions or [],
             spans_key=spans_key,
-            name_encoder=name_encoder,
+            encoder=encoder,
+            pooling=pooling,
+            batch_size=batch_size,
             index=index,
             search_parameters=search_parameters,
             lexical_weight=lexical_weight,
             semantic_weight=semantic_weight,
             duplicates="error" if unique_ids else "merge",
+            report=report,
             progress=not quiet,
         )
-        kb.to_disk(out_dir)
-        if report is not None:
-            _write_json(report, counts.to_dict())
     except (OSError, ValueError, ImportError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
     if not quiet:
         msg = Printer()
-        rows = [(name.replace("_", " "), count) for name, count in counts.to_dict().items()]
-        msg.table(rows, aligns=("l", "r"))
+        rows = [
+            (name.replace("_", " "), count, _shortened("; ".join(counts.examples.get(name, ()))))
+            for name, count in counts.counts().items()
+        ]
+        msg.table(rows, aligns=("l", "r", "l"))
         msg.good(f"Wrote the knowledge base to '{out_dir}'.")
 
 
-def _write_json(path: Path, values: dict[str, int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf8")
-    beside.replace(path)
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

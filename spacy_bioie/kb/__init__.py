@@ -3,19 +3,23 @@
 faiss, torch and transformers are imported at the first call that needs them.
 """
 
-from .building import BuildReport, build_knowledge_base
-from .concepts import Concept, read_concepts
+from .building import build_knowledge_base
+from .concepts import Concept
 from .knowledge_base import FaissKnowledgeBase
 from .linking import LinkingSettings
 from .loading import load_knowledge_base
 from .name_encoders import NoNameEncoder, TransformerNameEncoder
 from .normalisation import normalise_name
+from .report import BuildReport
+from .sources import Filters, read_concepts
 from .training_names import TrainingNames, read_training_names
+from .writing import write_knowledge_base
 
 __all__ = [
     "BuildReport",
     "Concept",
     "FaissKnowledgeBase",
+    "Filters",
     "LinkingSettings",
     "NoNameEncoder",
     "TrainingNames",
@@ -25,4 +29,5 @@ __all__ = [
     "normalise_name",
     "read_concepts",
     "read_training_names",
+    "write_knowledge_base",
 ]

@@ -1,55 +1,34 @@
-"""Building a knowledge base from concepts and from the mentions of a training corpus."""
+"""Building a knowledge base from sources of concepts and the mentions of a training corpus."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-import numpy
 from spacy.vocab import Vocab
 
 from ..annotation import SPANS_KEY
-from .concepts import Concept, merge_concepts, read_concepts
+from .concepts import Concept
+from .findings import Findings
 from .index import NameIndex
 from .knowledge_base import FaissKnowledgeBase
 from .lexical import LexicalVectorizer
+from .merging import merge_by_id, merge_by_xref
 from .name_encoders import NameEncoder, NoNameEncoder
 from .name_vectors import NameVectorizer
+from .report import BuildReport, make_report
+from .sources import FORMS, Filters, check_form, read_concepts, source_files
 from .tables import KnowledgeTables
 from .training_names import TrainingNames, read_training_names
 
 DUPLICATES = ("merge", "error")
 
 
-@dataclass(frozen=True)
-class BuildReport:
-    """What went into a knowledge base.
-
-    concepts, names: in it (names are distinct normalised names). records: read from the sources.
-    duplicate_ids: records merged into an earlier one of the same id. nameless_concepts: kept, but
-    no search finds them. ambiguous_names: names of more than one concept. training_mentions:
-    counted; unlinked_mentions: left out, they have no concept id or no text. training_names: names
-    that only training mentions give; training_concepts: concepts that only they know.
-    """
-
-    concepts: int
-    names: int
-    records: int
-    duplicate_ids: int
-    nameless_concepts: int
-    ambiguous_names: int
-    training_mentions: int
-    unlinked_mentions: int
-    training_names: int
-    training_concepts: int
-
-    def to_dict(self) -> Dict[str, int]:
-        return asdict(self)
-
-
 def build_knowledge_base(
-    sources: Iterable[Union[str, Path, Concept]],
+    sources: Iterable[Union[str, Path, Concept, Iterable[Concept]]],
     *,
+    form: Optional[str] = None,
+    filters: Optional[Filters] = None,
+    merge_xrefs: bool = False,
     vocab: Optional[Vocab] = None,
     mentions: Union[TrainingNames, Iterable[Union[str, Path]]] = (),
     spans_key: str = SPANS_KEY,
@@ -64,7 +43,13 @@ def build_knowledge_base(
 ) -> Tuple[FaissKnowledgeBase, BuildReport]:
     """Build a knowledge base. Nothing is saved: call ``to_disk`` on the result.
 
-    sources: files of concepts, see ``read_concepts``, or Concept objects.
+    sources: files of concepts, see ``read_concepts``, or Concept objects, alone or as an iterable
+        that is one source.
+    form: of the files; by default each one's suffix or content tells.
+    filters: what is wanted of the files. A filter that the form of a file cannot apply leaves that
+        file as it is.
+    merge_xrefs: join concepts of different sources that name each other in cross-references, see
+        ``merge_by_xref``.
     vocab: of the pipeline that uses it; a new one by default.
     mentions: corpora (.spacy) whose linked mentions ``doc.spans[spans_key]`` become names too,
         counted for each name, label and concept: they decide between concepts of one name. Their
@@ -77,25 +62,28 @@ def build_knowledge_base(
         ("error").
     progress: show progress bars.
 
-    Raises ValueError and FileNotFoundError as the functions above, and ValueError where an id
-    occurs again and ``duplicates`` is "error".
+    Raises ValueError, FileNotFoundError and ImportError as the functions above, and ValueError
+    where an id occurs again and ``duplicates`` is "error", or no file's form can apply a filter.
     """
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates is {duplicates!r}: expected one of {list(DUPLICATES)}.")
-    records = list(_read_all(sources, progress))
-    concepts, repeated = merge_concepts(records)
-    if repeated and duplicates == "error":
+    findings = Findings()
+    merged = merge_by_id(_open(sources, form, filters or Filters(), findings, progress), findings)
+    if findings.counts["duplicate_ids"] and duplicates == "error":
         raise ValueError(
-            f"{len(repeated)} concept ids occur more than once, the first is '{repeated[0]}': "
-            "expected distinct ids. Duplicates are merged with duplicates='merge'."
+            f"{findings.counts['duplicate_ids']} records have the concept id of an earlier one, "
+            f"the first is '{findings.examples['duplicate_ids'][0]}': expected distinct ids. "
+            "Duplicates are merged with duplicates='merge'."
         )
+    by_id = merge_by_xref(merged, findings) if merge_xrefs else merged.concepts
+    concepts = sorted(by_id.values(), key=lambda concept: concept.concept_id)
     if not isinstance(mentions, TrainingNames):
         mentions = read_training_names(mentions, spans_key)
     mentions = _main_ids(mentions, concepts)
-    merged = len(concepts)
     added = mentions.new_concepts(concept.concept_id for concept in concepts)
     concepts = sorted([*concepts, *added], key=lambda concept: concept.concept_id)
-    tables = KnowledgeTables.build(concepts, mentions.counts, {c.concept_id for c in added})
+    unofficial = {concept.concept_id for concept in added}
+    tables = KnowledgeTables.build(concepts, mentions.counts, unofficial)
     names = list(tables.names)
     encoder: NameEncoder = NoNameEncoder()
     if name_encoder is not None and semantic_weight != 0:
@@ -111,20 +99,54 @@ def build_knowledge_base(
         vectors = vectorizer.vectors(names, progress)
         name_index = NameIndex.build(vectors, index, search_parameters)
     kb = FaissKnowledgeBase(vocab or Vocab(), tables, vectorizer, name_index)
-    return kb, _report(tables, len(records), merged, mentions)
+    return kb, make_report(concepts, tables, mentions, unofficial, merged.records, findings)
 
 
-def _read_all(sources: Iterable[Union[str, Path, Concept]], progress: bool) -> Iterator[Concept]:
+def _open(
+    sources: Iterable[Union[str, Path, Concept, Iterable[Concept]]],
+    form: Optional[str],
+    filters: Filters,
+    findings: Findings,
+    progress: bool,
+) -> Iterator[Iterable[Concept]]:
+    """The concepts of each source. All files are looked at before the first is read."""
+    sources = list(sources)
+    forms = {
+        str(source): check_form(source, form)
+        for source in sources
+        if isinstance(source, (str, Path))
+    }
+    known = {name for found in forms.values() for name in FORMS[found].filters}
+    unknown = [name for name in filters.active if name not in known]
+    if unknown:
+        raise ValueError(
+            f"No source can be filtered by {', '.join(unknown)}: their forms are "
+            f"{sorted(set(forms.values()))}."
+        )
     for source in sources:
         if isinstance(source, Concept):
+            yield [source]
+        elif isinstance(source, (str, Path)):
+            yield _read(Path(source), forms[str(source)], filters, findings, progress)
+        else:
             yield source
-            continue
-        found: Iterable[Concept] = read_concepts(source)
-        if progress:
-            from tqdm import tqdm
 
-            found = tqdm(found, desc=f"Reading {Path(source).name}", unit="concept")
-        yield from found
+
+def _read(
+    path: Path, form: str, filters: Filters, findings: Findings, progress: bool
+) -> Iterator[Concept]:
+    from tqdm import tqdm
+
+    with tqdm(
+        desc=f"Reading {path.name}",
+        total=sum(file.stat().st_size for file in source_files(path, form)),
+        unit="B",
+        unit_scale=True,
+        disable=not progress,
+    ) as bar:
+        yield from read_concepts(
+            path, form, filters.only(FORMS[form].filters), findings=findings, on_read=bar.update
+        )
 
 
 def _main_ids(mentions: TrainingNames, concepts: List[Concept]) -> TrainingNames:
@@ -143,24 +165,3 @@ def _main_ids(mentions: TrainingNames, concepts: List[Concept]) -> TrainingNames
     for concept_id, texts in mentions.texts.items():
         out.texts.setdefault(main.get(concept_id, concept_id), Counter()).update(texts)
     return out
-
-
-def _report(
-    tables: KnowledgeTables, records: int, merged: int, mentions: TrainingNames
-) -> BuildReport:
-    offsets = tables.name_concepts.offsets
-    official = numpy.zeros((len(tables.names),), dtype="bool")
-    owner = numpy.repeat(numpy.arange(len(tables.names)), numpy.diff(offsets))
-    official[owner[tables.official]] = True
-    return BuildReport(
-        concepts=len(tables.concept_ids),
-        names=len(tables.names),
-        records=records,
-        duplicate_ids=records - merged,
-        nameless_concepts=int((numpy.diff(tables.concept_names.offsets) == 0).sum()),
-        ambiguous_names=int((numpy.diff(offsets) > 1).sum()),
-        training_mentions=sum(mentions.counts.values()),
-        unlinked_mentions=mentions.unlinked,
-        training_names=int((~official).sum()),
-        training_concepts=len(tables.concept_ids) - merged,
-    )

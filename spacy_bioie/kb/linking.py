@@ -89,6 +89,41 @@ def find_candidates(
     )
 
 
+def merge_mentions(pairs: CandidatePairs, owners: numpy.ndarray) -> CandidatePairs:
+    """Join the candidates of several names of one mention.
+
+    A concept that more than one of the names gives keeps its greatest similarity. Evidence is
+    that of the mention's first name that has any: what training mentions with the text as written
+    say goes before what those with its long form say.
+
+    pairs: of names, as ``find_candidates`` gives them. owners: for each name its mention, int64,
+        (names,); names of one mention were asked for with one label.
+    """
+    named = numpy.flatnonzero(
+        numpy.bincount(pairs.mentions, weights=pairs.evidence, minlength=len(owners))
+    )
+    leading = numpy.full((owners.max(initial=-1) + 1,), len(owners))
+    numpy.minimum.at(leading, owners[named], named)
+    mentions = owners[pairs.mentions]
+    evidence = numpy.where(pairs.mentions == leading[mentions], pairs.evidence, 0.0)
+    order = numpy.lexsort((pairs.concepts, mentions))
+    keys = mentions[order] * (pairs.concepts.max(initial=-1) + 1) + pairs.concepts[order]
+    _, starts = numpy.unique(keys, return_index=True)
+    first = order[starts]
+
+    def greatest(values: numpy.ndarray) -> numpy.ndarray:
+        return numpy.maximum.reduceat(values[order], starts) if len(starts) else values
+
+    return CandidatePairs(
+        mentions=mentions[first],
+        concepts=pairs.concepts[first],
+        similarity=greatest(pairs.similarity),
+        evidence=greatest(evidence),
+        label_mismatch=pairs.label_mismatch[first],
+        log_count=pairs.log_count[first],
+    )
+
+
 def score_pairs(
     kb: "FaissKnowledgeBase",
     pairs: CandidatePairs,

@@ -14,7 +14,9 @@ from typing import Any, Callable, Dict, Iterator, Union
 import numpy
 
 FORMAT = "spacy_bioie.FaissKnowledgeBase"
-VERSION = 1
+VERSION = 2
+# Version 1 differs in this alone, that its concepts have no cross-references
+READABLE = (1, VERSION)
 META_FILE = "meta.json"
 CHECKS = ("auto", "full", "sizes")
 # With "auto" larger files are checked by their size alone: hashing gigabytes would cost more than
@@ -73,10 +75,10 @@ def read_meta(path: Union[str, Path]) -> Dict[str, Any]:
         raise ValueError(f"'{file}' is damaged: expected JSON in UTF-8, but {error}.") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ValueError(f"'{file}' is foreign: expected the field \"format\" to be '{FORMAT}'.")
-    if meta.get("version") != VERSION:
+    if meta.get("version") not in READABLE:
         raise ValueError(
-            f"'{file}' has the format version {meta.get('version')!r}, this release reads version "
-            f"{VERSION}: build the knowledge base anew."
+            f"'{file}' has the format version {meta.get('version')!r}, this release reads versions "
+            f"{' and '.join(map(str, READABLE))}: build the knowledge base anew."
         )
     if not isinstance(meta.get("files"), dict) or not isinstance(meta.get("settings"), dict):
         raise ValueError(f'\'{file}\' is damaged: no objects "files" and "settings".')

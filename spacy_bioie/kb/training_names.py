@@ -62,16 +62,21 @@ def read_training_names(
     """
     names = TrainingNames()
     for path in paths:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"No such corpus of mentions: '{path}'.")
-        try:
-            docs = list(DocBin().from_disk(path).get_docs(Vocab()))
-        except Exception as error:  # zlib, msgpack and spaCy raise errors of their own kinds
-            raise ValueError(f"'{path}': expected a DocBin (.spacy), but {error}") from error
-        if docs and not any(spans_key in doc.spans for doc in docs):
-            keys = sorted({key for doc in docs for key in doc.spans})
-            raise ValueError(
-                f"'{path}': no Doc has the span group '{spans_key}'. Groups there: {keys}."
-            )
-        names.add_docs(docs, spans_key)
+        names.add_docs(read_mention_docs(path, spans_key), spans_key)
     return names
+
+
+def read_mention_docs(path: Union[str, Path], spans_key: str = SPANS_KEY) -> List[Doc]:
+    """Read the Docs of a ``.spacy`` file; errors are those of ``read_training_names``."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No such corpus of mentions: '{path}'.")
+    try:
+        docs = list(DocBin().from_disk(path).get_docs(Vocab()))
+    except Exception as error:  # zlib, msgpack and spaCy raise errors of their own kinds
+        raise ValueError(f"'{path}': expected a DocBin (.spacy), but {error}") from error
+    if docs and not any(spans_key in doc.spans for doc in docs):
+        keys = sorted({key for doc in docs for key in doc.spans})
+        raise ValueError(
+            f"'{path}': no Doc has the span group '{spans_key}'. Groups there: {keys}."
+        )
+    return docs

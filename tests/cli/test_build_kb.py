@@ -60,6 +60,30 @@ def test_build_with_encoder_and_other_index(source, tmp_path):
     assert kb.search(["beta"])[0][0][0] == "B"
 
 
+def test_sources_of_other_forms_are_filtered_and_merged(source, tmp_path):
+    table = tmp_path / "names.txt"
+    table.write_text(
+        "CUI\tconcept_name\tlang\tsab\ttype\txrefs\n"
+        "C\tgamma\tENG\tMSH\tDDF\tB\nC\tgamme\tFRE\tMSH\tDDF\t\n"
+        "D\tdelta\tENG\tNCI\tDDF\t\nE\tgamma\tENG\tMSH\tCHEM\t\n"
+    )
+    result = run(
+        *(tmp_path / "kb", table, "--no-encoder", "--form", "table", "--language", "ENG"),
+        *("--source", "MSH", "--semantic-type", "DDF", "--semantic-type", "gene"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "C: gamme; D: delta; E: gamma" in result.stdout  # left out
+    assert len(load_knowledge_base(tmp_path / "kb")(Vocab())) == 1
+    result = run(tmp_path / "kb", source, table, "--no-encoder", "--merge-xrefs", "--language=ENG")
+    assert result.exit_code == 0, result.output
+    kb = load_knowledge_base(tmp_path / "kb")(Vocab())
+    assert kb.concept("C") == kb.concept("B") and kb.concept("B").alt_ids == ("C",)
+    result = run(tmp_path / "kb", source, "--no-encoder", "--keep-suppressed")
+    assert result.exit_code == 1 and "can be filtered by keep_suppressed" in result.output
+    result = run(tmp_path / "kb", source, "--no-encoder", "--form", "xml")
+    assert result.exit_code == 1 and "The form is 'xml': expected one of" in result.output
+
+
 def test_mentions_alone_are_enough(nlp, tmp_path):
     doc = nlp.make_doc("low mood")
     set_mentions(doc, "sc", [Mention(0, 2, "DDF", kb_id="N")])

@@ -2,34 +2,100 @@ import gzip
 import json
 
 import pytest
+from spacy.vocab import Vocab
 
-from spacy_bioie.kb import Concept, build_knowledge_base
+from spacy_bioie.kb import Concept, FaissKnowledgeBase, Filters, build_knowledge_base
 
 from .builders import CONCEPTS, ids, training_names
 
 
+def write(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf8")
+    return path
+
+
 def test_sources_of_all_kinds_are_merged(tmp_path):
-    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl.gz"
-    one.write_text(json.dumps({"concept_id": "A", "names": ["alpha", "first"]}) + "\n")
-    two.write_bytes(gzip.compress(b'{"id": "A", "name": "Alpha", "synonyms": ["prime"]}\n'))
-    kb, report = build_knowledge_base([one, two, Concept("B", "beta", ("first",)), Concept("C")])
+    one = write(tmp_path / "one.jsonl", {"concept_id": "A", "names": ["alpha", "first"]})
+    two = tmp_path / "two.jsonl.gz"
+    two.write_bytes(gzip.compress(b'{"id": "A", "name": "Alpha", "synonyms": ["prime", ""]}\n'))
+    table = tmp_path / "three.tsv"
+    table.write_text("CUI\tconcept_name\tsemantic_type\nD\tdelta\tDDF\nD\t<i></i>\tDDF\n")
+    stream = (concept for concept in [Concept("B", "beta", ("first",)), Concept("C")])
+    kb, report = build_knowledge_base([one, str(two), table, stream, Concept("B", "Beta-")])
     assert kb.concept("A").names == ("alpha", "first", "Alpha", "prime")
-    assert report.to_dict() == {
-        "concepts": 3,
-        "names": 4,
-        "records": 4,
-        "duplicate_ids": 1,
+    assert kb.concept("B").names == ("beta", "first", "Beta-")
+    assert report.counts() == {
+        "concepts": 4,
+        "names": 5,
+        "records": 6,
+        "duplicate_ids": 2,
+        "merged_concepts": 0,
+        "unused_xrefs": 0,
+        "left_out": 0,
         "nameless_concepts": 1,
+        "empty_names": 2,
+        "duplicate_names": 2,
         "ambiguous_names": 1,
         "training_mentions": 0,
         "unlinked_mentions": 0,
         "training_names": 0,
         "training_concepts": 0,
     }
-    with pytest.raises(ValueError, match="1 concept ids occur more than once, the first is 'A'"):
+    assert report.to_dict()["examples"]["duplicate_ids"] == ["A", "B"]
+    assert report.examples == {
+        "ambiguous_names": ("first: A, B",),
+        "duplicate_ids": ("A", "B"),
+        "duplicate_names": ("A: alpha = Alpha", "B: beta = Beta-"),
+        "empty_names": ("A", "D: '<i></i>'"),
+        "nameless_concepts": ("C",),
+    }
+    with pytest.raises(ValueError, match="1 records have the concept id of an earlier one, the fi"):
         build_knowledge_base([one, two], duplicates="error")
     with pytest.raises(ValueError, match="duplicates is 'drop'"):
         build_knowledge_base([one], duplicates="drop")
+
+
+def test_files_are_filtered(tmp_path):
+    one = write(tmp_path / "one.jsonl", {"id": "A", "name": "alpha", "types": ["DDF"]}, {"id": "B"})
+    two = tmp_path / "two.csv"
+    two.write_text("id,name,lang\nC,gamma,ENG\nC,gamme,FRE\n")
+    # the first has no languages: the filter leaves it as it is
+    kb, report = build_knowledge_base([one, two], filters=Filters(languages=["eng"]))
+    assert len(kb) == 3 and kb.concept("C").names == ("gamma",)
+    assert (report.left_out, report.examples["left_out"]) == (1, ("C: gamme",))
+    kb, report = build_knowledge_base([one], filters=Filters(semantic_types=["DDF"]))
+    assert (len(kb), report.left_out) == (1, 1)
+    with pytest.raises(ValueError, match=r"No source can be filtered by languages.*\['jsonl'\]"):
+        build_knowledge_base([one], filters=Filters(languages=["eng"]))
+    with pytest.raises(ValueError, match="one.jsonl', line 1: expected a header"):
+        build_knowledge_base([one], form="table")
+    with pytest.raises(FileNotFoundError, match="absent.csv"):  # before anything is read
+        build_knowledge_base([write(tmp_path / "bad.jsonl", 5), tmp_path / "absent.csv"])
+
+
+def test_cross_references_merge_sources(tmp_path):
+    one = write(tmp_path / "one.jsonl", {"id": "A", "name": "alpha", "xrefs": ["MSH:D000001"]})
+    two = write(tmp_path / "two.jsonl", {"id": "D000001", "name": "first"}, {"id": "D000002"})
+    mentions = training_names(("Alpha male", "DDF", "D000001"))
+    kb, report = build_knowledge_base([one, two], merge_xrefs=True, mentions=mentions)
+    assert len(kb) == 2 and (report.merged_concepts, report.training_concepts) == (1, 0)
+    assert report.examples["merged_concepts"] == ("D000001: A",)
+    assert kb.concept("D000001") == Concept("A", "alpha", ("first",), alt_ids=("D000001",))
+    assert [ids(found)[0] for found in kb.search(["first", "alpha male"])] == ["A", "A"]
+    kb, report = build_knowledge_base([one, two], mentions=mentions)
+    assert len(kb) == 3
+    kb.to_disk(tmp_path / "kb")
+    for version in (2, 1):  # 1 is read too: it has no cross-references
+        meta = json.loads((tmp_path / "kb" / "meta.json").read_text())
+        (tmp_path / "kb" / "meta.json").write_text(json.dumps({**meta, "version": version}))
+        loaded = FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb")
+        assert loaded.concept("A") == Concept("A", "alpha", xrefs=("MSH:D000001",))
+
+
+def test_report_says_which_concepts_share_a_name():
+    concepts = [Concept(f"C{i}", "same") for i in range(7)]
+    _, report = build_knowledge_base(concepts)
+    assert report.examples == {"ambiguous_names": ("same: C0, C1, C2, C3, C4, ...",)}
 
 
 def test_training_mentions_become_names():

@@ -10,6 +10,7 @@ from spacy_bioie.kb.linking import (
     LinkingSettings,
     find_candidates,
     hard_negatives,
+    merge_mentions,
     rank_candidates,
     score_pairs,
 )
@@ -93,6 +94,42 @@ def test_batch_equals_single():
     labels = ["DDF", "microbiome", "bacteria", "x", "DDF", "place", "place"] * 5
     single = [kb.search([text], [label])[0] for text, label in zip(texts, labels, strict=True)]
     assert kb.search(texts, labels) == single
+
+
+def test_names_of_one_mention_are_merged():
+    """Each concept has the best of the scores that the names alone give it."""
+    kb = make_kb(mentions=EVIDENCE)
+    names = ["depression", "flora", "gut microbiota", "hollow"]
+    labels = ["DDF", "microbiome", "DDF", "DDF"]
+    settings = LinkingSettings()
+    pairs = find_candidates(kb, names, labels, settings)
+    merged = merge_mentions(pairs, numpy.asarray([0, 1, 0, 0]))
+    found = rank_candidates(kb, merged, score_pairs(kb, merged, settings), 2, 100)
+    alone = rank_candidates(kb, pairs, score_pairs(kb, pairs, settings), 4, 100)
+    best = {}
+    for name in (0, 2, 3):
+        for concept_id, score in alone[name]:
+            best[concept_id] = max(score, best.get(concept_id, 0.0))
+    assert dict(found[0]) == best and len(found[0]) == len(best)
+    assert found[1] == alone[1]
+    nothing = find_candidates(kb, [""], [""], settings)
+    assert len(merge_mentions(nothing, numpy.asarray([0])).mentions) == 0
+
+
+def test_evidence_of_the_first_name_that_has_any():
+    """A short form that training mentions know is not overruled by its more frequent long form."""
+    mentions = [("low", "DDF", "C1"), *[("hollow", "DDF", "C3")] * 9]
+    kb = make_kb(mentions=mentions)
+    settings = LinkingSettings()
+
+    def best(*names):
+        pairs = find_candidates(kb, names, ["DDF"] * len(names), settings)
+        merged = merge_mentions(pairs, numpy.zeros((len(names),), dtype="int64"))
+        return rank_candidates(kb, merged, score_pairs(kb, merged, settings), 1, 1)[0][0]
+
+    assert best("hollow")[0] == "C3" and best("hollow")[1] > best("low")[1] > NAME_CEILING
+    assert best("low", "hollow") == best("low") == best("unheard", "low", "hollow")
+    assert best("unheard", "hollow") == best("hollow")
 
 
 def test_scores_are_sorted_and_in_range():

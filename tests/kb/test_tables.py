@@ -1,9 +1,11 @@
 import random
+from itertools import islice
 
 import numpy
 import pytest
 
-from spacy_bioie.kb.concepts import Concept
+from spacy_bioie.kb import Concept, read_concepts
+from spacy_bioie.kb.normalisation import normalise_name
 from spacy_bioie.kb.tables import KnowledgeTables
 
 from .builders import CONCEPTS
@@ -115,3 +117,46 @@ def test_other_id_of_several_concepts_goes_to_the_first():
     )
     assert tables.concept_row("Z") == 0
     assert tables.concept_row("B") == 1  # a main id is never another one's
+
+
+# Real knowledge bases: a file, a name among its first concepts and that concept's id, and how many
+# concepts and names the whole file holds
+REAL = [
+    ("kb_mesh.jsonl.gz", "Rolandic Epilepsies", "MESH:D019305", 56_041, 158_384),
+    ("kb_open_union.jsonl.gz", "10-formyl-THF biosynthesis", "GO:0009257", 256_038, 634_151),
+]
+
+
+@pytest.fixture
+def real_concepts(data_dir):
+    """Streams the concepts of a file, or skips the test."""
+
+    def read(name):
+        path = data_dir / "kb" / name
+        if not path.is_file():
+            pytest.skip(f"{name} is absent: expected it in 'kb' among the real corpora")
+        return read_concepts(path)
+
+    return read
+
+
+@pytest.mark.parametrize("file, name, concept_id", [row[:3] for row in REAL])
+def test_begin_of_real_knowledge_bases(real_concepts, file, name, concept_id):
+    concepts = list(islice(real_concepts(file), 3000))
+    tables = KnowledgeTables.build(sorted(concepts, key=lambda concept: concept.concept_id), {})
+    assert len(tables.concept_ids) == 3000
+    distinct = {normalise_name(name) for concept in concepts for name in concept.names}
+    assert set(tables.names) == distinct - {""} and len(distinct) > 3000
+    (row,) = tables.name_rows([normalise_name(name)])
+    assert concept_id in [tables.concept_ids[c] for c in tables.name_concepts[row]]
+    (source,) = (concept for concept in concepts if concept.concept_id == concept_id)
+    assert tables.concept(tables.concept_row(concept_id)) == source
+    assert name in source.names and name != source.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file, concepts, names", [(row[0], *row[3:]) for row in REAL])
+def test_whole_real_knowledge_bases_are_read(real_concepts, file, concepts, names):
+    counts = numpy.asarray([len(concept.names) for concept in real_concepts(file)])
+    assert (len(counts), counts.sum()) == (concepts, names)
+    assert (counts > 0).all()

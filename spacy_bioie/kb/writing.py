@@ -1,0 +1,53 @@
+"""A knowledge base from files of concepts to a folder, in one call."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Iterable, Optional, Union
+
+from .building import build_knowledge_base
+from .name_encoders import TransformerNameEncoder
+from .report import BuildReport
+
+
+def write_knowledge_base(
+    out_dir: Union[str, Path],
+    sources: Iterable[Union[str, Path]] = (),
+    *,
+    encoder: Optional[str] = None,
+    pooling: str = "mean",
+    batch_size: int = 64,
+    report: Optional[Union[str, Path]] = None,
+    **settings: Any,
+) -> BuildReport:
+    """Build a knowledge base and save it.
+
+    out_dir: folder to write; it takes its place when it is complete. A knowledge base that is
+        there is replaced.
+    sources: files of concepts, see ``read_concepts``.
+    encoder, pooling, batch_size: of the name encoder, see ``TransformerNameEncoder``; without
+        ``encoder`` names are compared by their spelling alone.
+    report: JSON file for what is returned.
+    settings: the other arguments of ``build_knowledge_base``, such as ``mentions`` and ``index``.
+
+    RETURNS: what went into the knowledge base.
+    Raises ValueError and OSError as ``build_knowledge_base`` and ``FaissKnowledgeBase.to_disk`` do.
+    """
+    name_encoder = None
+    if encoder is not None:
+        name_encoder = TransformerNameEncoder(encoder, pooling=pooling, batch_size=batch_size)
+    kb, counts = build_knowledge_base(sources, name_encoder=name_encoder, **settings)
+    kb.to_disk(out_dir)
+    if report is not None:
+        _write_json(Path(report), counts)
+    return counts
+
+
+def _write_json(path: Path, counts: BuildReport) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(json.dumps(counts.to_dict(), indent=2) + "\n", encoding="utf8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
