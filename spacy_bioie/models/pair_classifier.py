@@ -16,21 +16,29 @@ from torch.utils.checkpoint import checkpoint
 from .candidates import PairCandidates
 from .forking import limit_threads_after_fork
 from .listener import watch_gradient
-from .pair_features import N_PAIR_FEATURES, gaps_between, mention_positions, pair_features
+from .pair_attention import PairAttention, attended_context
+from .pair_features import (
+    N_PAIR_FEATURES,
+    gaps_between,
+    mention_positions,
+    pair_features,
+    surroundings,
+)
 
 PairInput = Tuple[List[Doc], PairCandidates]
 
 
 class PairScorer(nn.Module):
-    """A perceptron over a head, a tail and the tokens between them.
+    """A perceptron over a head, a tail and the context of both.
 
     Its first layer is linear in the concatenation of: the vectors of both mentions (mean of the
-    tokens, first token, embedding of the label), the mean of the tokens between them, and the
-    features of ``pair_features``; plus the product of a projection of the head and one of the
-    tail. So everything but the features is projected once per mention or token, and a pair only
-    adds and multiplies vectors of the hidden size: its cost grows with that size, not with the
-    width of the encoder or with the distance of the mentions (the sums of the tokens between come
-    from prefix sums). A second hidden layer and the scores follow.
+    tokens, first token, embedding of the label), the means of the tokens between them and around
+    them, what both attend to (``PairAttention``), and the features of ``pair_features``; plus the
+    product of a projection of the head and one of the tail. So everything but the features is
+    projected once per mention or token, and a pair only adds and multiplies vectors of the hidden
+    size: its cost grows with that size, not with the width of the encoder or with the distance of
+    the mentions (sums of ranges of tokens come from prefix sums). A second hidden layer and the
+    scores follow.
     """
 
     def __init__(
@@ -42,6 +50,8 @@ class PairScorer(nn.Module):
         label_size: int,
         dropout: float,
         chunk_size: int,
+        around: int,
+        attention_heads: int,
     ):
         super().__init__()
         mention_size = 2 * width + label_size
@@ -51,6 +61,11 @@ class PairScorer(nn.Module):
         self.head_factor = nn.Linear(mention_size, hidden_size, bias=False)
         self.tail_factor = nn.Linear(mention_size, hidden_size, bias=False)
         self.between = nn.Linear(width, hidden_size, bias=False)
+        if around:
+            self.before = nn.Linear(width, hidden_size, bias=False)
+            self.after = nn.Linear(width, hidden_size, bias=False)
+        if attention_heads:
+            self.attention = PairAttention(width, mention_size, hidden_size, attention_heads)
         self.features = nn.Linear(N_PAIR_FEATURES, hidden_size, bias=False)
         self.hidden = nn.Linear(hidden_size, hidden_size)
         self.scores = nn.Linear(hidden_size, n_predicates)
@@ -58,11 +73,13 @@ class PairScorer(nn.Module):
         nn.init.constant_(self.scores.bias, -3.0)
         self.dropout = nn.Dropout(dropout)
         self.chunk_size = chunk_size
+        self.around = around
+        self.attention_heads = attention_heads
 
     def forward(self, tokens: Tensor, mentions: Tensor, pairs: Tensor) -> Tensor:
         """Score pairs.
 
-        tokens: float32, (tokens, width). mentions: int64, (mentions, 6), see
+        tokens: float32, (tokens, width). mentions: int64, (mentions, 8), see
         ``mention_positions``. pairs: int64, (pairs, 2): rows of ``mentions``, head and tail.
         RETURNS: float32, (pairs, predicates): logits.
         """
@@ -72,39 +89,39 @@ class PairScorer(nn.Module):
         means = (sums[ends] - sums[starts]) / (ends - starts)[:, None]
         vectors = [means.to(tokens.dtype), tokens[starts], self.labels(labels.clamp(min=0))]
         vector = torch.cat(vectors, dim=1)
-        projected = (
+        projected = [
             self.as_head(vector),
             self.as_tail(vector),
             self.head_factor(vector),
             self.tail_factor(vector),
-            _prefix_sums(self.between(tokens)),
-        )
+        ]
+        ranges = [self.between, *((self.before, self.after) if self.around else ())]
+        projected.extend(_prefix_sums(layer(tokens)) for layer in ranges)
+        if self.attention_heads:
+            projected.extend(self.attention(tokens, vector, mentions))
         chunks = pairs.split(self.chunk_size)
         if self.training and len(chunks) > 1:
             scores = [
-                checkpoint(self._score, *projected, mentions, chunk, use_reentrant=False)
+                checkpoint(self._score, mentions, chunk, *projected, use_reentrant=False)
                 for chunk in chunks
             ]
         else:
-            scores = [self._score(*projected, mentions, chunk) for chunk in chunks]
+            scores = [self._score(mentions, chunk, *projected) for chunk in chunks]
         return torch.cat(scores)
 
-    def _score(
-        self,
-        as_head: Tensor,
-        as_tail: Tensor,
-        head_factor: Tensor,
-        tail_factor: Tensor,
-        between_sums: Tensor,
-        mentions: Tensor,
-        pairs: Tensor,
-    ) -> Tensor:
+    def _score(self, mentions: Tensor, pairs: Tensor, *projected: Tensor) -> Tensor:
+        as_head, as_tail, head_factor, tail_factor, between, *context = projected
         h, t = pairs[:, 0], pairs[:, 1]
         heads, tails = mentions[h], mentions[t]
-        first, end = gaps_between(heads, tails)
-        # the two sums are equal, and so their difference 0, where nothing lies between
-        sums = between_sums.index_select(0, end) - between_sums.index_select(0, first)
-        hidden = (sums / (end - first).clamp(min=1)[:, None]).to(as_head.dtype)
+        hidden = _range_means(between, *gaps_between(heads, tails)).to(as_head.dtype)
+        if self.around:
+            before, after, *context = context
+            borders = surroundings(heads, tails, self.around)
+            hidden = hidden + _range_means(before, *borders[:2]).to(hidden.dtype)
+            hidden = hidden + _range_means(after, *borders[2:]).to(hidden.dtype)
+        if self.attention_heads:
+            attention, values = context
+            hidden = hidden + attended_context(attention, values, mentions, pairs)
         hidden = hidden + as_head.index_select(0, h) + as_tail.index_select(0, t)
         hidden = hidden + head_factor.index_select(0, h) * tail_factor.index_select(0, t)
         hidden = hidden + self.features(pair_features(heads, tails).to(as_head.dtype))
@@ -140,6 +157,8 @@ def PairClassifier_v1(
     label_size: int = 16,
     dropout: float = 0.2,
     chunk_size: int = 16384,
+    around: int = 0,
+    attention_heads: int = 0,
 ) -> Model[PairInput, Floats2d]:
     """Create the architecture ``spacy_bioie.PairClassifier.v1``.
 
@@ -153,6 +172,9 @@ def PairClassifier_v1(
     chunk_size: so many pairs are computed at a time. In training, a batch with more of them keeps
         no hidden layers but computes them again for the gradient, one chunk at a time; memory
         grows with the number of pairs by little more than their logits.
+    around: so many tokens before the first and after the last mention of a pair are read as well.
+    attention_heads: heads of the attention with which each mention reads its whole document; a
+        pair reads what both attend to. 0 for none.
 
     Raises ValueError where a setting is out of its range.
     """
@@ -163,12 +185,25 @@ def PairClassifier_v1(
     ):
         if value < 1:
             raise ValueError(f"PairClassifier: {name} is {value}, expected 1 or more.")
+    for name, value in (("around", around), ("attention_heads", attention_heads)):
+        if value < 0:
+            raise ValueError(f"PairClassifier: {name} is {value}, expected 0 or more.")
+    if hidden_size % max(attention_heads, 1):
+        raise ValueError(
+            f"PairClassifier: hidden_size is {hidden_size}, expected a multiple of the "
+            f"{attention_heads} attention_heads."
+        )
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"PairClassifier: dropout is {dropout}, expected at least 0 and below 1.")
     limit_threads_after_fork()
     tok2vec = watch_gradient(tok2vec)
     module = PairModule(
-        hidden_size=hidden_size, label_size=label_size, dropout=dropout, chunk_size=chunk_size
+        hidden_size=hidden_size,
+        label_size=label_size,
+        dropout=dropout,
+        chunk_size=chunk_size,
+        around=around,
+        attention_heads=attention_heads,
     )
     scorer: Model = PyTorchWrapper_v3(
         module,
@@ -244,6 +279,13 @@ def _prefix_sums(values: Tensor) -> Tensor:
     Differences of sums over a long document would lose their digits in single precision.
     """
     return pad(values.double().cumsum(dim=0), (0, 0, 1, 0))
+
+
+def _range_means(sums: Tensor, first: Tensor, end: Tensor) -> Tensor:
+    """Means of ranges of rows, from their prefix sums; 0 for an empty range."""
+    # the two sums are equal, and so their difference 0, where the range is empty
+    totals = sums.index_select(0, end) - sums.index_select(0, first)
+    return totals / (end - first).clamp(min=1)[:, None]
 
 
 def _convert_inputs(

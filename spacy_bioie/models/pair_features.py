@@ -16,12 +16,14 @@ N_PAIR_FEATURES = 10
 def mention_positions(docs: Sequence[Doc], candidates: PairCandidates) -> numpy.ndarray:
     """Place the mentions of a batch in the concatenated tokens of its documents.
 
-    RETURNS: int64, (mentions, 6): first token, last token + 1, label, sentence, section, and
-        whether the sentences of the document are known (1 or 0). Sentence and section are those
-        of the first token, counted in their own document; without sentences, 0.
+    RETURNS: int64, (mentions, 8): first token, last token + 1, label, sentence, section,
+        whether the sentences of the document are known (1 or 0), and the first token and the last
+        token + 1 of the document. Sentence and section are those of the first token, counted in
+        their own document; without sentences, 0.
     """
     lengths = numpy.asarray([len(doc) for doc in docs], dtype="int64")
-    first_tokens = (numpy.cumsum(lengths) - lengths)[candidates.mention_docs]
+    doc_starts = numpy.cumsum(lengths) - lengths
+    first_tokens = doc_starts[candidates.mention_docs]
     starts = candidates.mentions[:, 0] + first_tokens
     ends = candidates.mentions[:, 1] + first_tokens
     known = numpy.asarray([doc.has_annotation("SENT_START") for doc in docs], dtype="int64")
@@ -36,6 +38,8 @@ def mention_positions(docs: Sequence[Doc], candidates: PairCandidates) -> numpy.
             numpy.concatenate([nothing, *sentences])[starts],
             numpy.concatenate([nothing, *sections])[starts],
             known[candidates.mention_docs],
+            first_tokens,
+            first_tokens + lengths[candidates.mention_docs],
         ],
         axis=1,
     )
@@ -44,7 +48,7 @@ def mention_positions(docs: Sequence[Doc], candidates: PairCandidates) -> numpy.
 def gaps_between(heads: Tensor, tails: Tensor) -> tuple[Tensor, Tensor]:
     """The tokens between the mentions of each pair.
 
-    heads, tails: int64, (pairs, 6), see ``mention_positions``.
+    heads, tails: int64, (pairs, 8), see ``mention_positions``.
     RETURNS: first token and last token + 1 of the gap, int64, (pairs,); both are the same where
         the mentions touch, overlap or nest.
     """
@@ -53,10 +57,23 @@ def gaps_between(heads: Tensor, tails: Tensor) -> tuple[Tensor, Tensor]:
     return first, torch.maximum(first, end)
 
 
+def surroundings(heads: Tensor, tails: Tensor, width: int) -> tuple[Tensor, ...]:
+    """The tokens before the first and after the last mention of each pair, in their document.
+
+    heads, tails: int64, (pairs, 8), see ``mention_positions``. width: so many on each side.
+    RETURNS: first token and last token + 1 of those before, and of those after: int64, (pairs,).
+    """
+    first = torch.minimum(heads[:, 0], tails[:, 0])
+    last = torch.maximum(heads[:, 1], tails[:, 1])
+    before = torch.maximum(first - width, heads[:, 6])
+    after = torch.minimum(last + width, heads[:, 7])
+    return before, first, last, after
+
+
 def pair_features(heads: Tensor, tails: Tensor) -> Tensor:
     """Numbers that describe where the mentions of each pair stand to each other.
 
-    heads, tails: int64, (pairs, 6), see ``mention_positions``.
+    heads, tails: int64, (pairs, 8), see ``mention_positions``.
     RETURNS: float32, (pairs, N_PAIR_FEATURES): logarithm of 1 + tokens between them, the same
         with the sign of the order, the order (1: the head begins first or with the tail, -1: the
         tail does), whether they touch or overlap, whether they overlap, logarithm of 1 + sentence

@@ -21,14 +21,17 @@ from ..annotation import (
     get_mentions,
     get_relation_rows,
     gold_mentions,
+    mention_characters,
+    mention_entities,
     mention_table,
     set_relations,
 )
 from ..models.candidates import PairCandidates, pair_candidates
 from ..models.relation_decoding import ScoredRelations, decode_relations
 from ..models.relation_schema import RelationSchema
-from .relation_evaluation import score_gold_input, search_thresholds
-from .relation_targets import choose_schema, is_annotated, learning_problems, pair_targets
+from .relation_evaluation import fit_temperature, score_gold_input, search_thresholds
+from .relation_learning import RelationLearning
+from .relation_targets import choose_schema, is_annotated, learning_problems, prior_logits
 
 Metric = Literal["bt", "tt", "tm"]
 MentionInput = Literal["gold", "pred"]
@@ -60,8 +63,15 @@ DEFAULT_RELATION_MODEL = Config().from_str(default_model_config)["model"]
         "threshold": 0.5,
         "thresholds": {},
         "one_predicate_per_pair": True,
-        "max_gold_relations": None,
+        "max_distance": None,
+        "use_priors": False,
+        "loss": {"@misc": "spacy_bioie.PairCrossEntropy.v1"},
         "loss_weight": 1.0,
+        "max_gold_relations": None,
+        "tier_weights": {},
+        "predicate_weights": {},
+        "negatives": None,
+        "hard_negatives": None,
         "scorer": {"@scorers": "spacy_bioie.relation_scorer.v1"},
     },
     default_score_weights={"rel_pred_tm_micro_f": 0.5, "rel_gold_tm_micro_f": 0.5},
@@ -74,8 +84,15 @@ def make_relation_extractor(
     threshold: float,
     thresholds: Dict[str, float],
     one_predicate_per_pair: bool,
-    max_gold_relations: Optional[int],
+    max_distance: Optional[int],
+    use_priors: bool,
+    loss: Any,
     loss_weight: float,
+    max_gold_relations: Optional[int],
+    tier_weights: Dict[str, float],
+    predicate_weights: Dict[str, float],
+    negatives: Optional[float],
+    hard_negatives: Optional[float],
     scorer: Optional[Callable],
 ) -> "RelationExtractor":
     """Create a ``relation_extractor`` component; see ``RelationExtractor`` for the settings."""
@@ -87,8 +104,17 @@ def make_relation_extractor(
         threshold=threshold,
         thresholds=thresholds,
         one_predicate_per_pair=one_predicate_per_pair,
-        max_gold_relations=max_gold_relations,
-        loss_weight=loss_weight,
+        max_distance=max_distance,
+        use_priors=use_priors,
+        learning=RelationLearning(
+            loss=loss,
+            loss_weight=loss_weight,
+            max_gold_relations=max_gold_relations,
+            tier_weights=tier_weights,
+            predicate_weights=predicate_weights,
+            negatives=negatives,
+            hard_negatives=hard_negatives,
+        ),
         scorer=scorer,
     )
 
@@ -112,8 +138,9 @@ class RelationExtractor(TrainablePipe):
         threshold: float = 0.5,
         thresholds: Optional[Dict[str, float]] = None,
         one_predicate_per_pair: bool = True,
-        max_gold_relations: Optional[int] = None,
-        loss_weight: float = 1.0,
+        max_distance: Optional[int] = None,
+        use_priors: bool = False,
+        learning: Optional[RelationLearning] = None,
         scorer: Optional[Callable] = None,
     ) -> None:
         """Create the component.
@@ -127,11 +154,27 @@ class RelationExtractor(TrainablePipe):
             ``threshold``. Both lie in ``cfg``, are set by ``tune_thresholds`` and are saved with
             the component.
         one_predicate_per_pair: keep only the most probable predicate of an ordered pair.
-        max_gold_relations: documents with more relations in the reference are not learned from;
-            None for no limit. Such documents tend to be annotated with every pair that could be
-            related.
-        loss_weight: factor on the gradient, to balance components that share an encoder. The
-            loss that is reported is without it.
+        max_distance: pairs with more characters between their mentions are no candidates; None
+            for no limit. 200 keeps over 80 % of the relations of GutBrainIE (LYX_DMIIP_FDU).
+        use_priors: add to each logit the log odds of the predicate given the labels of the
+            mentions, as counted in the training documents when the component is initialized; the
+            model then learns what the words say beyond the labels.
+        learning: what is learned from, and how much it counts; in a config its fields are
+            settings of the factory:
+            loss: "spacy_bioie.PairCrossEntropy.v1", "spacy_bioie.PairSoftmax.v1" or
+                "spacy_bioie.AdaptiveThreshold.v1" of the registry "misc".
+            loss_weight: factor on the gradient, to balance components that share an encoder. The
+                loss that is reported is without it.
+            max_gold_relations: documents with more relations in the reference are not learned
+                from; None for no limit. Such documents tend to be annotated with every pair that
+                could be related.
+            tier_weights: quality tier of a document (``doc._.tier``) -> its weight; 1 where none
+                is named.
+            predicate_weights: predicate -> factor on the loss of its gold relations.
+            negatives: learn from so many pairs without a relation for each pair with one, drawn
+                anew in each update; None for all (Gut-Instincts: 10).
+            hard_negatives: of the pairs without a relation only so many for each pair with one
+                count, those with the highest loss; None for all.
         scorer: the scoring method; without one, ``score`` gives no figures at all.
 
         Raises ValueError where a setting is out of its range.
@@ -142,26 +185,30 @@ class RelationExtractor(TrainablePipe):
                     f"Component '{name}': the threshold '{predicate}' is {value}, expected a "
                     "probability."
                 )
-        if max_gold_relations is not None and max_gold_relations < 0:
+        if max_distance is not None and max_distance < 0:
             raise ValueError(
-                f"Component '{name}': max_gold_relations is {max_gold_relations}, expected 0 or "
-                "more, or null for no limit."
+                f"Component '{name}': max_distance is {max_distance}, expected 0 or more "
+                "characters, or null for no limit."
             )
-        if loss_weight < 0.0:
-            raise ValueError(
-                f"Component '{name}': loss_weight is {loss_weight}, expected 0 or more."
-            )
+        if learning is None:
+            from ..models.relation_losses import PairCrossEntropy
+
+            learning = RelationLearning(PairCrossEntropy())
+        learning.check(name)
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.loss_weight = loss_weight
-        self.max_gold_relations = max_gold_relations
+        self.learning = learning
         self.cfg: Dict[str, Any] = {
             "spans_key": spans_key,
             "threshold": threshold,
             "thresholds": dict(thresholds or {}),
             "one_predicate_per_pair": one_predicate_per_pair,
+            "max_distance": max_distance,
+            "use_priors": use_priors,
+            "prior_logits": None,
+            "temperature": 1.0,
             "schema": None,
         }
         self._schema: Tuple[Any, Optional[RelationSchema]] = (None, None)
@@ -252,10 +299,16 @@ class RelationExtractor(TrainablePipe):
         if not any(len(eg.predicted) for eg in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        candidates = self.candidates(
-            [gold_mentions(eg, self.key) if self._is_learned(eg) else [] for eg in examples]
+        docs = [eg.predicted for eg in examples]
+        weights = [self.learning.document_weight(eg, self.key) for eg in examples]
+        mentions = [
+            gold_mentions(eg, self.key) if weight else []
+            for eg, weight in zip(examples, weights, strict=True)
+        ]
+        candidates = self.learning.sample(
+            examples, self.candidates(docs, mentions), self.schema, self.key
         )
-        logits, backprop = self.model.begin_update(([eg.predicted for eg in examples], candidates))
+        logits, backprop = self.model.begin_update((docs, candidates))
         loss, d_logits = self.get_loss(examples, (candidates, logits))
         backprop(d_logits)
         if sgd not in (None, False):
@@ -266,28 +319,14 @@ class RelationExtractor(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], scores: Tuple[PairCandidates, Floats2d]
     ) -> Tuple[float, Floats2d]:
-        """The loss of the candidates' logits, ``relation_losses.pair_cross_entropy``, and its
-        gradient.
+        """The loss of the candidates' logits and its gradient, see ``RelationLearning.get_loss``.
 
-        scores: the candidates over the references' mentions, and their logits. Relations that the
+        scores: candidates over the references' mentions, and their logits. Relations that the
             schema does not allow are ignored.
         """
-        import torch
-        from thinc.util import torch2xp, xp2torch
-
-        from ..models.relation_losses import pair_cross_entropy
-
         candidates, logits = scores
-        leaf = xp2torch(logits).detach().requires_grad_()
-        gold = pair_targets(list(examples), candidates, self.schema, self.key)
-        targets = torch.from_numpy(gold).to(leaf.device)
-        legal = torch.from_numpy(candidates.pair_legal()).to(leaf.device)
-        n_mentions = int((candidates.mentions[:, 2] >= 0).sum())
-        with torch.enable_grad():
-            loss = pair_cross_entropy(leaf, targets, legal, n_mentions)
-            (gradient,) = torch.autograd.grad(loss * self.loss_weight, [leaf])
-        d_logits: Any = torch2xp(gradient.contiguous())
-        return loss.item(), d_logits
+        logits = self._with_priors(candidates, logits)
+        return self.learning.get_loss(list(examples), candidates, logits, self.schema, self.key)
 
     def initialize(
         self,
@@ -320,12 +359,15 @@ class RelationExtractor(TrainablePipe):
             )
         for name in (*self.labels, *self.mention_labels):
             self.vocab.strings.add(name)
-        limit = self._max_relations
+        limit = self.learning.max_relations
         for problem in learning_problems(get_examples(), chosen, self.key, limit):
             self._warn_once(problem)
+        if self.cfg["use_priors"]:
+            self.cfg["prior_logits"] = prior_logits(get_examples(), chosen, self.key).tolist()
         sample = list(islice(get_examples(), 10))
-        candidates = self.candidates([gold_mentions(eg, self.key) for eg in sample])
-        self.model.initialize(X=([eg.predicted for eg in sample], candidates))
+        docs = [eg.predicted for eg in sample]
+        candidates = self.candidates(docs, [gold_mentions(eg, self.key) for eg in sample])
+        self.model.initialize(X=(docs, candidates))
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score relations over the predicted mentions and over the gold mentions.
@@ -348,6 +390,22 @@ class RelationExtractor(TrainablePipe):
             return figures
         return {**figures, **score_gold_input(self, annotated)}
 
+    def calibrate(self, examples: Iterable[Example]) -> Dict[str, float]:
+        """Set the temperature that makes the probabilities most likely on held-out documents
+        (Guo et al. 2017), over the references' mentions.
+
+        It divides the logits and lies in ``cfg``. Thresholds mean something else afterwards:
+        choose them anew.
+
+        examples: their predicted documents have been through the components before this one.
+        RETURNS: "temperature", and the expected calibration error over all legal predicates in
+            15 bins of equal width, "ece_before" and "ece_after".
+        Raises ValueError where no reference holds a relation.
+        """
+        found = fit_temperature(self, self._with_relations(examples))
+        self.cfg["temperature"] = found["temperature"]
+        return found
+
     def tune_thresholds(
         self,
         examples: Iterable[Example],
@@ -358,6 +416,9 @@ class RelationExtractor(TrainablePipe):
         min_gold: int = 5,
     ) -> Dict[str, Any]:
         """Set the thresholds that give the best strict micro-F1 on held-out documents.
+
+        The common threshold is the mean of the best ones of resampled documents, see
+        ``threshold_search.averaged_threshold``.
 
         examples: their predicted documents have been through the components before this one.
         metric: "bt" (label pairs), "tt" (triples of labels and predicate) or "tm" (triples with
@@ -373,12 +434,7 @@ class RelationExtractor(TrainablePipe):
         """
         if input not in ("gold", "pred"):
             raise ValueError(f"Unknown input '{input}': expected 'gold' or 'pred'.")
-        annotated = [eg for eg in examples if is_annotated(eg, self.key)]
-        if not any(get_relation_rows(eg.reference) for eg in annotated):
-            raise ValueError(
-                f"Component '{self.name}': thresholds cannot be tuned, because no reference holds "
-                f"a relation between mentions of doc.spans['{self.key}']."
-            )
+        annotated = self._with_relations(examples)
         found = search_thresholds(self, annotated, metric, input, per_predicate, min_gold)
         if found.common is None:
             warnings.warn(
@@ -394,7 +450,9 @@ class RelationExtractor(TrainablePipe):
             f"rel_{input}_{metric}_micro_f": found.f1,
         }
 
-    def candidates(self, mentions: Sequence[Sequence[Mention]]) -> PairCandidates:
+    def candidates(
+        self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
+    ) -> PairCandidates:
         """The candidate pairs over these mentions of documents."""
         schema = self.schema
         index = {label: i for i, label in enumerate(schema.labels)}
@@ -404,12 +462,25 @@ class RelationExtractor(TrainablePipe):
                 f"mentions with the label '{label}' take part in no relation, because the relation "
                 f"schema knows only {list(schema.labels)}."
             )
-        return pair_candidates([mention_table(document, index) for document in mentions], schema)
+        found = pair_candidates(
+            [mention_table(document, index) for document in mentions],
+            schema,
+            [mention_entities(doc, own) for doc, own in zip(docs, mentions, strict=True)],
+        )
+        if self.cfg["max_distance"] is None:
+            return found
+        borders = [
+            mention_characters(doc, m)
+            for doc, document in zip(docs, mentions, strict=True)
+            for m in document
+        ]
+        table = numpy.asarray(borders, dtype="int64").reshape((-1, 2))
+        return found.within(table, self.cfg["max_distance"])
 
-    def probabilities(
+    def logits(
         self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
     ) -> Tuple[PairCandidates, numpy.ndarray]:
-        """The candidate pairs over these mentions, and the probability of each predicate.
+        """The candidate pairs over these mentions, and the model's scores, with the priors.
 
         RETURNS: the candidates, and float32, (pairs, predicates), illegal ones included.
         Raises ValueError where the shared encoder has left nothing for a document.
@@ -417,17 +488,24 @@ class RelationExtractor(TrainablePipe):
         from ..models.listener import require_encoder_output
 
         require_encoder_output(self.model, docs, self.name)
-        candidates = self.candidates(mentions)
+        candidates = self.candidates(docs, mentions)
         logits = self.model.predict((list(docs), candidates))
-        return candidates, self.model.ops.to_numpy(self.model.ops.sigmoid(logits))
+        return candidates, self.model.ops.to_numpy(self._with_priors(candidates, logits))
+
+    def probabilities(self, candidates: PairCandidates, logits: numpy.ndarray) -> numpy.ndarray:
+        """The probability of each predicate of each pair: float32, (pairs, predicates)."""
+        scaled = logits / self.cfg["temperature"]
+        return self.learning.loss.probabilities(scaled, candidates.pair_legal())
 
     def find_relations(
         self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
     ) -> List[ScoredRelations]:
         """The relations between these mentions of documents, by the component's thresholds."""
         own = self.cfg["thresholds"]
+        candidates, logits = self.logits(docs, mentions)
         return decode_relations(
-            *self.probabilities(docs, mentions),
+            candidates,
+            self.probabilities(candidates, logits),
             numpy.asarray([own.get(name, self.cfg["threshold"]) for name in self.labels]),
             self.cfg["one_predicate_per_pair"],
         )
@@ -440,13 +518,21 @@ class RelationExtractor(TrainablePipe):
             for head, predicate, tail, score in zip(*(x.tolist() for x in found), strict=True)
         ]
 
-    @property
-    def _max_relations(self) -> float:
-        return float("inf") if self.max_gold_relations is None else self.max_gold_relations
+    def _with_relations(self, examples: Iterable[Example]) -> List[Example]:
+        annotated = [eg for eg in examples if is_annotated(eg, self.key)]
+        if not any(get_relation_rows(eg.reference) for eg in annotated):
+            raise ValueError(
+                f"Component '{self.name}': thresholds cannot be tuned, because no reference holds "
+                f"a relation between mentions of doc.spans['{self.key}']."
+            )
+        return annotated
 
-    def _is_learned(self, eg: Example) -> bool:
-        n_relations = len(get_relation_rows(eg.reference))
-        return is_annotated(eg, self.key) and n_relations <= self._max_relations
+    def _with_priors(self, candidates: PairCandidates, logits: Floats2d) -> Floats2d:
+        if self.cfg["prior_logits"] is None:
+            return logits
+        priors = numpy.asarray(self.cfg["prior_logits"], dtype="float32")
+        values: Any = candidates.pair_values(priors)
+        return logits + self.model.ops.asarray2f(values)
 
     def _warn_of_missing_group(self, docs: Sequence[Doc]) -> None:
         if not any(self.key in doc.spans for doc in docs):

@@ -5,9 +5,9 @@ from typing import Any, Callable, Iterable, List, Sequence, Tuple
 import numpy
 from spacy.training import Example
 
-from ..annotation import get_relation_rows, gold_mentions, relations_key
+from ..annotation import get_relation_rows, gold_mentions, mention_table, relations_key
 from ..annotation.relations import RELATIONS_KEY
-from ..models.candidates import PairCandidates
+from ..models.candidates import PairCandidates, pair_candidates
 from ..models.relation_schema import RelationSchema, Triple
 
 GoldRow = Tuple[int, str, int]  # head, predicate, tail; mentions by their index
@@ -60,6 +60,33 @@ def pair_targets(
     targets = numpy.zeros((len(candidates.pairs), candidates.n_predicates), dtype=bool)
     targets[pairs[known], table[known, 1]] = True
     return targets & candidates.pair_legal()
+
+
+def prior_logits(
+    examples: Iterable[Example], schema: RelationSchema, key: str, smoothing: float = 1.0
+) -> numpy.ndarray:
+    """Log odds of each predicate given the labels of a pair, as counted in the references.
+
+    Each triple is counted ``smoothing`` times more than it is there, with the odds of all legal
+    triples, so that rare pairs of labels lean on the others.
+    RETURNS: float32, (labels, labels, predicates); 0 where a triple is not legal.
+    """
+    shape = schema.legal.shape
+    hits, pairs = numpy.zeros(shape), numpy.zeros(shape[:2])
+    index = {label: i for i, label in enumerate(schema.labels)}
+    for eg in examples:
+        if is_annotated(eg, key):
+            tables = [mention_table(gold_mentions(eg, key), index)]
+            candidates = pair_candidates(tables, schema)
+            labels = candidates.mentions[candidates.pairs, 2]
+            gold = pair_targets([eg], candidates, schema, key)
+            numpy.add.at(pairs, (labels[:, 0], labels[:, 1]), 1)
+            numpy.add.at(hits, (labels[:, 0], labels[:, 1]), gold)
+    trials = numpy.where(schema.legal, pairs[:, :, None], 0.0)
+    mean = (hits.sum() + 0.5) / (trials.sum() + 1.0)
+    rate = (hits + smoothing * mean) / (trials + smoothing)
+    odds = numpy.log(rate) - numpy.log1p(-rate)
+    return numpy.where(schema.legal, odds, 0.0).astype("float32")
 
 
 def choose_schema(

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy
+from tqdm import tqdm
 
 from .gutbrainie import count
 from .rules import AVERAGES, CountTable, average_counts
 
-_CHUNK = 4_000_000  # counts held at a time: resamples x classes x 3
+_CHUNK = 400_000  # counts held at a time: resamples x classes x 3
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,16 @@ def paired_bootstrap(
 
 
 def table_intervals(
-    table: CountTable, n: int = 1000, seed: int = 0, *, level: float = 0.95
+    table: CountTable,
+    n: int = 1000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    progress: bool = False,
 ) -> dict[str, Interval]:
-    """``confidence_intervals`` from counts."""
-    resampled = resample_averages(table, document_weights(len(table.counts), n, seed))
+    """``confidence_intervals`` from counts; ``progress`` shows a bar on standard error."""
+    weights = document_weights(len(table.counts), n, seed)
+    resampled = resample_averages(table, weights, progress=progress)
     low, high = _borders(resampled, level)
     return {
         name: Interval(value, float(low[i]), float(high[i]))
@@ -106,15 +113,25 @@ def table_intervals(
 
 
 def paired_table_bootstrap(
-    a: CountTable, b: CountTable, n: int = 1000, seed: int = 0, *, level: float = 0.95
+    a: CountTable,
+    b: CountTable,
+    n: int = 1000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+    progress: bool = False,
 ) -> dict[str, Difference]:
-    """``paired_bootstrap`` from the counts of two systems over the same documents."""
+    """``paired_bootstrap`` from the counts of two systems over the same documents.
+
+    ``progress`` shows a bar for each system on standard error.
+    """
     if len(a.counts) != len(b.counts):
         raise ValueError(
             f"The counts cover {len(a.counts)} and {len(b.counts)} documents: expected the same."
         )
     weights = document_weights(len(a.counts), n, seed)
-    differences = resample_averages(a, weights) - resample_averages(b, weights)
+    averages_a = resample_averages(a, weights, progress=progress)
+    differences = averages_a - resample_averages(b, weights, progress=progress)
     low, high = _borders(differences, level)
     rarer = numpy.minimum((differences <= 0).sum(axis=0), (differences >= 0).sum(axis=0))
     p_values = numpy.minimum(2.0 * (rarer + 1) / (n + 1), 1.0)
@@ -142,17 +159,21 @@ def document_weights(documents: int, n: int, seed: int) -> numpy.ndarray:
     return generator.multinomial(documents, numpy.full(documents, 1.0 / documents), size=n)
 
 
-def resample_averages(table: CountTable, weights: numpy.ndarray) -> numpy.ndarray:
+def resample_averages(
+    table: CountTable, weights: numpy.ndarray, *, progress: bool = False
+) -> numpy.ndarray:
     """Figures of every resample, float64 of shape (resamples, 6), see ``rules.AVERAGES``."""
     documents, classes, _ = table.counts.shape
     flat = table.counts.reshape(documents, classes * 3).astype("float64")
     step = max(1, _CHUNK // max(1, classes * 3))
-    return numpy.concatenate(
-        [
-            average_counts((weights[i : i + step] @ flat).reshape(-1, classes, 3), table.counted)
-            for i in range(0, len(weights), step)
-        ]
-    )
+    averages = numpy.empty((len(weights), len(AVERAGES)))
+    bar = tqdm(total=len(weights), desc="Bootstrap", unit="resample", disable=not progress)
+    with bar:
+        for i in range(0, len(weights), step):
+            counts = (weights[i : i + step] @ flat).reshape(-1, classes, 3)
+            averages[i : i + step] = average_counts(counts, table.counted)
+            bar.update(len(counts))
+    return averages
 
 
 def _borders(values: numpy.ndarray, level: float) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -21,12 +21,14 @@ def evaluate_files(
     seed: int = 0,
     check_labels: bool = True,
     output: str | Path | None = None,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Score a prediction file against a gold file, both in GutBrainIE's JSON.
 
     ``task``, ``rules`` and ``check_labels`` are those of ``gutbrainie.evaluate``. With
     ``resamples`` above 0 the figures get 95 % confidence intervals over documents. ``compare``
     names the predictions of a second system, on the same task, for a paired comparison.
+    ``progress`` shows a bar of the resamples on standard error.
 
     Returns (and writes to ``output``, complete or not at all) plain JSON values: ``gold``,
     ``predictions``, ``resamples``, ``seed``, all of ``gutbrainie.Report``, ``intervals`` (figure
@@ -52,13 +54,15 @@ def evaluate_files(
     }
     if resamples:
         table = count(true, given, task, rules, pred_name=str(pred), **options)
-        intervals = table_intervals(table, resamples, seed)
+        intervals = table_intervals(table, resamples, seed, progress=progress)
         out["intervals"] = {name: vars(interval) for name, interval in intervals.items()}
         if compare is not None:
             other = read_json(compare)
             rival = evaluate(true, other, task, rules, pred_name=str(compare), **options)
             rival_table = count(true, other, task, rules, pred_name=str(compare), **options)
-            differences = paired_table_bootstrap(table, rival_table, resamples, seed)
+            differences = paired_table_bootstrap(
+                table, rival_table, resamples, seed, progress=progress
+            )
             out["comparison"] = {
                 "predictions": str(compare),
                 "report": rival.to_dict(),

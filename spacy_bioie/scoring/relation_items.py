@@ -51,7 +51,11 @@ def relation_items(
         for key in document
     ]
     number = _numbering(len(ends), len(relations))
-    gold_keys = numpy.unique(number(numpy.asarray(gold_rows, dtype="int64").reshape((-1, 3))))
+    gold_docs = [i for i, document in enumerate(gold) for _ in document]
+    gold_keys, first = numpy.unique(
+        number(numpy.asarray(gold_rows, dtype="int64").reshape((-1, 3))), return_index=True
+    )
+    doc_gold = numpy.bincount(numpy.asarray(gold_docs, dtype="int64")[first], minlength=len(gold))
     rows, groups = numpy.nonzero(eligible)
     of_mention = numpy.asarray(mention_ends, dtype="int64")
     pairs = candidates.pairs[rows]
@@ -67,6 +71,8 @@ def relation_items(
         hits=numpy.isin(keys, gold_keys),
         groups=groups,
         n_gold=len(gold_keys),
+        documents=candidates.mention_docs[pairs[:, 0]],
+        doc_gold=doc_gold,
     )
 
 

@@ -9,11 +9,13 @@ from spacy.training import Example
 from ..annotation import (
     SPANS_KEY,
     Mention,
+    concept_relation_keys,
     get_concept_relations,
     get_mentions,
     get_relation_rows,
     mention_characters,
     relations_key,
+    states_concept_relations,
 )
 from ..annotation.relations import RELATIONS_KEY, RelationRow
 from .links import has_links
@@ -28,6 +30,7 @@ _EXACT = Task(
     (*TASKS["tm"].fields, "subject_start", "subject_end", "object_start", "object_end"),
     TASKS["tm"].class_fields,
 )
+_STATED = Task("concepts", ("subject_uri", "predicate", "object_uri"), ("predicate",))
 _PRF = ("micro_p", "micro_r", "micro_f")
 
 
@@ -105,7 +108,10 @@ def concept_relation_items(doc: Doc) -> set[Item]:
 
 
 def score_relations(
-    examples: Iterable[Example], spans_key: str = SPANS_KEY, prefix: str = "rel_pred"
+    examples: Iterable[Example],
+    spans_key: str = SPANS_KEY,
+    prefix: str = "rel_pred",
+    symmetric: Collection[str] = (),
 ) -> dict[str, float | None]:
     """Score the relations of predicted Docs against those of the references.
 
@@ -113,27 +119,46 @@ def score_relations(
     ``{prefix}_c_micro_p/r/f`` over sets with every prediction counted. Documents whose reference
     says nothing about relations between the mentions of ``spans_key`` are left out, and for
     the concepts those without links; figures are None where nothing is left to score.
+
+    Where references state relations between concepts, as in BC5CDR and BioRED, level ``c`` is
+    that of these documents: triples (head, predicate, tail) without labels of mentions. The other
+    levels then compare with whatever mentions the stated relations were distributed over.
+
+    symmetric: predicates whose two concepts have no order in stated relations; "*" for all.
     """
+    examples = list(examples)
     annotated = [eg for eg in examples if _has_relations(eg.reference, spans_key)]
     gold = [doc_relation_keys(eg.reference) for eg in annotated]
     predicted = [doc_relation_keys(eg.predicted) for eg in annotated]
     figures = score_relation_sets(gold, predicted, prefix)
-    linked = [eg for eg in annotated if has_links(eg.reference, spans_key)]
-    true = [concept_relation_items(eg.reference) for eg in linked]
-    given = [concept_relation_items(eg.predicted) for eg in linked]
-    concepts = _averages(true, given, TASKS["c-re"], "strict") if any(true) else {}
+    true: Sequence[Collection[Any]]
+    given: Sequence[Collection[Any]]
+    stated = [eg for eg in examples if states_concept_relations(eg.reference)]
+    if stated:
+        task = _STATED
+        true = [concept_relation_keys(eg.reference, symmetric) for eg in stated]
+        given = [concept_relation_keys(eg.predicted, symmetric) for eg in stated]
+    else:
+        task = TASKS["c-re"]
+        linked = [eg for eg in annotated if has_links(eg.reference, spans_key)]
+        true = [concept_relation_items(eg.reference) for eg in linked]
+        given = [concept_relation_items(eg.predicted) for eg in linked]
+    concepts = _averages(true, given, task, "strict") if any(true) else {}
     figures.update({f"{prefix}_c_{name}": concepts.get(name) for name in _PRF})
     return figures
 
 
-def make_relation_scorer(spans_key: str = SPANS_KEY) -> Callable[..., dict[str, Any]]:
+def make_relation_scorer(
+    spans_key: str = SPANS_KEY, symmetric: Sequence[str] = ()
+) -> Callable[..., dict[str, Any]]:
     """Create the scorer ``spacy_bioie.relation_scorer.v1``, see ``score_relations``.
 
     A component that hands over its own ``spans_key`` is scored on that group.
     """
 
     def scorer(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        return score_relations(examples, kwargs.get("spans_key") or spans_key)
+        key = kwargs.get("spans_key") or spans_key
+        return score_relations(examples, key, symmetric=symmetric)
 
     return scorer
 

@@ -92,3 +92,38 @@ def test_find():
     ]
     assert rows.tolist() == expected
     assert (rows >= 0).sum() == len(pairs) > 0
+
+
+def test_each_mention_is_an_entity_by_default():
+    candidates = pair_candidates(random_tables(1), SCHEMA)
+    assert candidates.entities.tolist() == list(range(len(candidates.mentions)))
+    assert candidates.entities.dtype == numpy.int64
+    pairs, rows = candidates.entity_pairs()
+    assert pairs.tolist() == candidates.pairs.tolist()
+    assert rows.tolist() == list(range(len(pairs)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entity_pairs(seed):
+    tables = random_tables(seed)
+    # mentions of one label are one entity, whose numbers have gaps and no order
+    own = [table[:, 2] * -7 for table in tables]
+    candidates = pair_candidates(tables, SCHEMA, own)
+    keys = [(i, int(n)) for i, numbers in enumerate(own) for n in numbers]
+    assert candidates.entities.tolist() == [sorted(set(keys)).index(key) for key in keys]
+    pairs, rows = candidates.entity_pairs()
+    of_mentions = [[candidates.entities[h], candidates.entities[t]] for h, t in candidates.pairs]
+    assert pairs[rows].tolist() == of_mentions
+    assert pairs.tolist() == sorted(map(list, {tuple(pair) for pair in pairs.tolist()}))
+    assert 0 < len(pairs) < len(rows)
+
+
+def test_no_entity_pairs():
+    pairs, rows = pair_candidates([], SCHEMA, []).entity_pairs()
+    assert pairs.shape == (0, 2) and rows.shape == (0,)
+
+
+def test_entities_have_to_fit_the_mentions():
+    tables = [numpy.asarray([[0, 1, 0], [1, 2, 1]]), numpy.zeros((0, 3), dtype="int64")]
+    with pytest.raises(ValueError, match=r"\[2, 0\] mentions, but entities of \[1, 0\]"):
+        pair_candidates(tables, SCHEMA, [numpy.zeros(1), numpy.zeros(0)])

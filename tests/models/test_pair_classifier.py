@@ -14,8 +14,12 @@ from thinc.api import Adam, Model
 from spacy_bioie.models import pair_classifier
 from spacy_bioie.models.candidates import PairCandidates, pair_candidates
 from spacy_bioie.models.pair_classifier import PairClassifier_v1, PairScorer
-from spacy_bioie.models.pair_features import gaps_between, mention_positions, pair_features
-from spacy_bioie.models.relation_losses import pair_cross_entropy
+from spacy_bioie.models.pair_features import (
+    gaps_between,
+    mention_positions,
+    pair_features,
+    surroundings,
+)
 from spacy_bioie.models.relation_schema import RelationSchema
 
 WIDTH = 6
@@ -87,12 +91,28 @@ def plain_scores(net: PairScorer, tokens, positions, pairs):
         first, end = min(j, m), max(i, k)
         between = tokens[first:end].mean(dim=0) if first < end else torch.zeros_like(tokens[0])
         parts = torch.cat([*vectors, between, numbers])
+        own_doc = tokens[positions[h, 6] : positions[h, 7]]
         weight = torch.cat(
             [layer.weight for layer in (net.as_head, net.as_tail, net.between, net.features)],
             dim=1,
         )
         hidden = weight @ parts + net.as_head.bias
         hidden = hidden + net.head_factor(vectors[0]) * net.tail_factor(vectors[1])
+        if net.around:
+            first, last = min(i, k), max(j, m)
+            before = tokens[max(first - net.around, positions[h, 6]) : first]
+            after = tokens[last : min(last + net.around, positions[h, 7])]
+            for layer, own in ((net.before, before), (net.after, after)):
+                hidden = hidden + (layer(own.mean(dim=0)) if len(own) else 0.0)
+        if net.attention_heads:
+            product = 1.0
+            for vector in vectors:
+                query = net.attention.query(vector).unflatten(0, (net.attention_heads, -1))
+                key = net.attention.key(own_doc).unflatten(1, (net.attention_heads, -1))
+                scores = torch.einsum("hd,nhd->hn", query, key) / query.shape[1] ** 0.5
+                product = product * scores.softmax(dim=1)
+            both = product.mean(dim=0)
+            hidden = hidden + (both / both.sum()) @ net.attention.value(own_doc)
         hidden = torch.nn.functional.gelu(hidden)
         out.append(net.scores(torch.nn.functional.gelu(net.hidden(hidden))))
     return torch.stack(out)
@@ -102,8 +122,12 @@ def test_registered():
     assert registry.architectures.get("spacy_bioie.PairClassifier.v1") is PairClassifier_v1
 
 
-def test_scores_are_those_of_a_perceptron_over_each_pair():
-    model = make_model()
+CONTEXTS = [{}, {"around": 2}, {"attention_heads": 3}, {"around": 1, "attention_heads": 2}]
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+def test_scores_are_those_of_a_perceptron_over_each_pair(context):
+    model = make_model(**context)
     docs, candidates = make_docs(), pair_candidates(TABLES, SCHEMA)
     logits = model.predict((docs, candidates))
     assert logits.shape == (len(candidates.pairs), 3)
@@ -119,22 +143,22 @@ def test_scores_are_those_of_a_perceptron_over_each_pair():
 def test_positions():
     candidates = pair_candidates(TABLES, SCHEMA)
     positions = mention_positions(make_docs(), candidates)
-    # start, end, label, sentence, section, sentences known; tokens 0 to 3 are the title
+    # start, end, label, sentence, section, sentences known, document; tokens 0 to 3 are the title
     assert positions[:5].tolist() == [
-        [0, 2, 0, 1, 0, 1],
-        [1, 2, 1, 1, 0, 1],
-        [1, 2, 2, 1, 0, 1],
-        [4, 5, 1, 2, 1, 1],
-        [8, 9, 0, 3, 1, 1],
+        [0, 2, 0, 1, 0, 1, 0, 10],
+        [1, 2, 1, 1, 0, 1, 0, 10],
+        [1, 2, 2, 1, 0, 1, 0, 10],
+        [4, 5, 1, 2, 1, 1, 0, 10],
+        [8, 9, 0, 3, 1, 1, 0, 10],
     ]
     assert positions[5:].tolist() == [
-        [13, 14, 1, 0, 0, 0],
-        [10, 11, 1, 0, 0, 0],
-        [11, 13, 0, 0, 0, 0],
-        [10, 11, -1, 0, 0, 0],
-        [17, 18, 2, 1, 0, 1],
+        [13, 14, 1, 0, 0, 0, 10, 14],
+        [10, 11, 1, 0, 0, 0, 10, 14],
+        [11, 13, 0, 0, 0, 0, 10, 14],
+        [10, 11, -1, 0, 0, 0, 10, 14],
+        [17, 18, 2, 1, 0, 1, 17, 18],
     ]
-    assert mention_positions([], pair_candidates([], SCHEMA)).shape == (0, 6)
+    assert mention_positions([], pair_candidates([], SCHEMA)).shape == (0, 8)
 
 
 def test_features():
@@ -159,8 +183,18 @@ def test_features():
     numpy.testing.assert_allclose(pair_features(heads, tails).numpy(), expected, rtol=1e-6)
 
 
-def test_gradient_of_the_scorer():
-    model = make_model(hidden_size=4)
+def test_surroundings_stay_in_the_document():
+    heads = torch.tensor([[2, 4, 0, 0, 0, 0, 0, 9], [12, 14, 0, 0, 0, 0, 10, 15]])
+    tails = torch.tensor([[6, 7, 0, 0, 0, 0, 0, 9], [10, 12, 0, 0, 0, 0, 10, 15]])
+    borders = [column.tolist() for column in surroundings(heads, tails, 3)]
+    assert borders == [[0, 10], [2, 10], [7, 14], [9, 15]]
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+def test_gradient_of_the_scorer(context):
+    model = make_model(
+        **{"hidden_size": 4 if context.get("attention_heads") != 3 else 6, **context}
+    )
     candidates = pair_candidates(TABLES, SCHEMA)
     net = scorer_of(model).double()
     positions = torch.from_numpy(mention_positions(make_docs(), candidates))
@@ -190,8 +224,9 @@ def test_gradient_through_the_wrapper():
         assert difference == pytest.approx(float((gradient * direction).sum()), rel=2e-2, abs=2e-3)
 
 
+@pytest.mark.parametrize("context", [{}, {"around": 2, "attention_heads": 2}], ids=str)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_chunks_change_nothing(dropout, monkeypatch):
+def test_chunks_change_nothing(dropout, context, monkeypatch):
     docs, candidates = make_docs(), pair_candidates(TABLES, SCHEMA)
     rng = numpy.random.default_rng(1)
     weights = rng.normal(size=(len(candidates.pairs), 3)).astype("float32")
@@ -199,13 +234,13 @@ def test_chunks_change_nothing(dropout, monkeypatch):
     # without checkpoints the same chunks draw the same dropout masks
     for checkpoint in (pair_classifier.checkpoint, lambda f, *args, use_reentrant: f(*args)):
         monkeypatch.setattr(pair_classifier, "checkpoint", checkpoint)
-        model = make_model(dropout=dropout, chunk_size=3)
+        model = make_model(dropout=dropout, chunk_size=3, **context)
         torch.manual_seed(5)
         logits, backprop = model.begin_update((docs, candidates))
         backprop(weights)
         results.append([logits, model.get_ref("tok2vec").get_grad("E")])
     if not dropout:
-        model = make_model()
+        model = make_model(**context)
         logits, backprop = model.begin_update((docs, candidates))
         backprop(weights)
         results.append([logits, model.get_ref("tok2vec").get_grad("E")])
@@ -226,7 +261,7 @@ def test_chunks_change_nothing(dropout, monkeypatch):
     ids=["no mention", "one mention", "empty text", "no document"],
 )
 def test_nothing_to_score(docs, tables):
-    model = make_model()
+    model = make_model(around=2, attention_heads=2)
     candidates = pair_candidates(tables, SCHEMA)
     assert model.predict((docs, candidates)).shape == (0, 3)
     logits, backprop = model.begin_update((docs, candidates))
@@ -235,8 +270,9 @@ def test_nothing_to_score(docs, tables):
     model.finish_update(Adam(0.1))
 
 
-def test_batch_equals_single():
-    model = make_model()
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+def test_batch_equals_single(context):
+    model = make_model(**context)
     docs = make_docs()
     together = model.predict((docs, pair_candidates(TABLES, SCHEMA)))
     single = [
@@ -247,12 +283,12 @@ def test_batch_equals_single():
 
 
 def test_sums_keep_their_digits_in_long_documents():
-    net = PairScorer(4, 1, 2, 8, 2, 0.0, 100)
+    net = PairScorer(4, 1, 2, 8, 2, 0.0, 100, 0, 0)
     torch.manual_seed(0)
     n = 30000
     tokens = torch.randn(n, 4) + 100.0
     positions = torch.tensor(
-        [[0, 1, 0, 0, 0, 0], [n - 8, n - 6, 0, 0, 0, 0], [n - 1, n, 0, 0, 0, 0]]
+        [[0, 1, 0, 0, 0, 0, 0, n], [n - 8, n - 6, 0, 0, 0, 0, 0, n], [n - 1, n, 0, 0, 0, 0, 0, n]]
     )
     pairs = torch.tensor([[1, 2], [2, 1], [0, 2]])
     with torch.no_grad():
@@ -288,7 +324,16 @@ def test_parameters_are_named_as_a_head():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"hidden_size": 0}, {"label_size": -1}, {"chunk_size": 0}, {"dropout": 1.0}]
+    "settings",
+    [
+        {"hidden_size": 0},
+        {"label_size": -1},
+        {"chunk_size": 0},
+        {"dropout": 1.0},
+        {"around": -1},
+        {"attention_heads": -1},
+        {"hidden_size": 10, "attention_heads": 4},
+    ],
 )
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match=f"PairClassifier: {next(iter(settings))} is"):
@@ -298,20 +343,6 @@ def test_settings_out_of_range(settings):
 def test_initialize_needs_candidates():
     with pytest.raises(ValueError, match="labels and predicates are unknown"):
         PairClassifier_v1(embedder()).initialize()
-
-
-def test_loss_counts_legal_predicates_only():
-    logits = torch.tensor([[0.0, 5.0], [2.0, -30.0]], requires_grad=True)
-    targets = torch.tensor([[True, True], [False, False]])
-    legal = torch.tensor([[True, False], [True, True]])
-    loss = pair_cross_entropy(logits, targets, legal, 4)
-    expected = (numpy.log(2) + numpy.log1p(numpy.exp(2)) + numpy.log1p(numpy.exp(-30))) / 4
-    assert loss.item() == pytest.approx(expected)
-    (gradient,) = torch.autograd.grad(loss, logits)
-    assert gradient[0].tolist() == [pytest.approx(-0.125), 0.0]
-    nothing = torch.zeros((0, 2), requires_grad=True)
-    empty = torch.zeros((0, 2), dtype=torch.bool)
-    assert pair_cross_entropy(nothing, empty, empty, 0).item() == 0.0
 
 
 MEMORY_SCRIPT = """

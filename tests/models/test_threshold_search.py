@@ -3,7 +3,12 @@
 import numpy
 import pytest
 
-from spacy_bioie.models.threshold_search import ScoredItems, best_threshold, best_thresholds
+from spacy_bioie.models.threshold_search import (
+    ScoredItems,
+    averaged_threshold,
+    best_threshold,
+    best_thresholds,
+)
 
 
 def make_items(seed, n=60, n_keys=40, n_groups=3, ties=False):
@@ -14,7 +19,16 @@ def make_items(seed, n=60, n_keys=40, n_groups=3, ties=False):
     scores = numpy.clip(rng.normal(0.35 + 0.2 * hits, 0.2), 0.001, 0.999)
     if ties:
         scores = scores.round(1)
-    return ScoredItems(keys, scores, hits, rng.integers(0, n_groups, n), int(gold.sum()) + 3)
+    groups = rng.integers(0, n_groups, n)
+    # keys of ten stand in one document; the last has gold items that nothing can predict
+    doc_gold = numpy.append(gold.reshape((-1, 10)).sum(axis=1), 3)
+    return ScoredItems(keys, scores, hits, groups, int(gold.sum()) + 3, keys // 10, doc_gold)
+
+
+def one_document(keys, scores, hits, n_gold):
+    """Items of one document and one group."""
+    zeros = numpy.zeros(len(keys), dtype="int64")
+    return ScoredItems(keys, scores, hits, zeros, n_gold, zeros, numpy.asarray([n_gold]))
 
 
 def f1_of(items, kept, n_more=0, hits_more=0):
@@ -43,11 +57,11 @@ def test_base():
 def test_place_of_the_threshold():
     scores = numpy.asarray([0.9, 0.7, 0.312, 0.301, 0.3])
     hits = numpy.asarray([True, True, True, False, False])
-    items = ScoredItems(numpy.arange(5), scores, hits, numpy.zeros(5, dtype=int), 3)
+    items = one_document(numpy.arange(5), scores, hits, 3)
     assert best_threshold(items) == (0.31, 1.0)
     close = items.scores.copy()
     close[3] = 0.3119996
-    items = ScoredItems(items.keys, close, hits, items.groups, 3)
+    items = one_document(items.keys, close, hits, 3)
     threshold, _ = best_threshold(items)
     assert 0.3119996 < threshold <= 0.312 and threshold == round(threshold, 7)
 
@@ -56,7 +70,7 @@ def test_an_item_counts_once():
     keys = numpy.asarray([1, 1, 1, 2])
     scores = numpy.asarray([0.9, 0.5, 0.4, 0.2])
     hits = numpy.asarray([True, True, True, False])
-    items = ScoredItems(keys, scores, hits, numpy.zeros(4, dtype=int), 1)
+    items = one_document(keys, scores, hits, 1)
     # below 0.9 nothing new comes before 0.2
     assert best_threshold(items) == (0.55, 1.0)
 
@@ -67,6 +81,48 @@ def test_nothing_to_find():
     wrong = make_items(0).select(~make_items(0).hits)
     assert best_threshold(wrong) == (None, 0.0)
     assert best_thresholds(nothing, 0.5, 1) == ({}, 0.0)
+    assert averaged_threshold(nothing) == averaged_threshold(wrong) == (None, 0.0)
+
+
+def test_averaged_threshold_of_one_document_is_the_best():
+    scores = numpy.asarray([0.9, 0.7, 0.312, 0.301, 0.3])
+    items = one_document(numpy.arange(5), scores, numpy.arange(5) < 3, 3)
+    assert averaged_threshold(items) == best_threshold(items) == (0.31, 1.0)
+
+
+def test_averaged_threshold_lies_between_those_of_the_documents():
+    # the first document wants a threshold of .2, the second one of .6
+    scores = numpy.asarray([0.9, 0.3, 0.1, 0.9, 0.7, 0.5, 0.4])
+    hits = numpy.asarray([True, True, False, True, True, False, False])
+    documents = numpy.asarray([0, 0, 0, 1, 1, 1, 1])
+    groups = numpy.zeros(7, dtype="int64")
+    items = ScoredItems(numpy.arange(7), scores, hits, groups, 4, documents, numpy.asarray([2, 2]))
+    one, other = (
+        best_threshold(one_document(*(x[rows] for x in (items.keys, scores, hits)), 2)).threshold
+        for rows in (documents == 0, documents == 1)
+    )
+    assert (one, other) == (0.2, 0.6)
+    cut = averaged_threshold(items, samples=200)
+    assert one < cut.threshold < other
+    assert cut.f1 == pytest.approx(f1_of(items, items.scores >= cut.threshold))
+    assert averaged_threshold(items, samples=200) == cut
+
+
+def test_averaged_thresholds_differ_less_between_documents():
+    rng = numpy.random.default_rng(0)
+    plain, averaged = [], []
+    for _ in range(40):
+        n, documents = 300, rng.integers(0, 10, 300)
+        hits = rng.random(n) < 0.3
+        scores = 1 / (1 + numpy.exp(-rng.normal(1.5 * hits - 1.0, 1.0)))
+        doc_gold = numpy.bincount(documents[hits], minlength=10)
+        zeros = numpy.zeros(n, dtype="int64")
+        items = ScoredItems(
+            numpy.arange(n), scores, hits, zeros, int(hits.sum()), documents, doc_gold
+        )
+        plain.append(best_threshold(items).threshold)
+        averaged.append(averaged_threshold(items, samples=30).threshold)
+    assert numpy.std(averaged) < numpy.std(plain)
 
 
 @pytest.mark.parametrize("seed", range(5))

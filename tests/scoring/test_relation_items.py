@@ -48,6 +48,15 @@ def test_same_figures_as_the_scorer(level, one_per_pair):
         level, candidates, probabilities, allowed, SCHEMA.predicates, MENTIONS, GOLD
     )
     assert len(items.keys) == allowed.sum()
+    assert items.doc_gold.sum() == items.n_gold and len(items.doc_gold) == len(GOLD)
+    assert set(items.documents.tolist()) <= {0, 2}
+    for document in (0, 1, 2):
+        keys = {
+            {"bt": (k[1], k[4]), "tt": (k[1], k[2], k[4]), "tm": k[:5]}[level]
+            for k in GOLD[document]
+        }
+        assert items.doc_gold[document] == len(keys)
+        assert len(set(items.keys[items.hits & (items.documents == document)])) <= len(keys)
     for threshold in (0.0, 0.3, 0.6, 0.9):
         kept = items.scores >= threshold
         predicted = [set(), set(), set()]

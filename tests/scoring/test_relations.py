@@ -2,12 +2,19 @@ import pytest
 from spacy import registry
 from spacy.training import Example
 
-from spacy_bioie.annotation import Mention, get_mentions, set_mentions, set_relations
+from spacy_bioie.annotation import (
+    Mention,
+    get_mentions,
+    set_concept_rows,
+    set_mentions,
+    set_relations,
+)
 from spacy_bioie.scoring.gutbrainie import PREDICATES, evaluate
 from spacy_bioie.scoring.relations import (
     make_relation_scorer,
     relation_keys,
     score_relation_sets,
+    score_relations,
 )
 
 from .builders import examples
@@ -135,3 +142,24 @@ def test_same_figures_as_from_files(nlp, dev):
     concepts = evaluate(dev, pred, "c-re", "strict").averages
     assert scores["rel_pred_c_micro_f"] == pytest.approx(concepts["micro_f"], abs=1e-12)
     assert 0.3 < scores["rel_pred_tm_micro_f"] < 0.8
+
+
+def test_relations_that_a_corpus_states_between_concepts(nlp):
+    """As in BC5CDR: without labels, over documents whose mentions have no gold relations."""
+    text = "aspirin causes ulcers and pain"
+    reference, predicted = nlp(text), nlp(text)
+    set_concept_rows(reference, [("D1", "CID", "D2"), ("D3", "CID", "D1")])
+    spans = [Mention(0, 1, "Chemical", kb_id="D1"), Mention(2, 3, "Disease", kb_id="D2|D3")]
+    set_mentions(predicted, "sc", spans)
+    set_relations(predicted, "sc", [("T1", "CID", "T2", 0.9)])
+    examples = [Example(predicted, reference)]
+    scores = score_relations(examples)
+    # D1-D2 is right; D1-D3 is not, as it is stated the other way around
+    assert scores["rel_pred_c_micro_p"] == pytest.approx(0.5)
+    assert scores["rel_pred_c_micro_r"] == pytest.approx(0.5)
+    assert scores["rel_pred_tm_micro_f"] is None
+    assert score_relations(examples, symmetric=["CID"])["rel_pred_c_micro_f"] == pytest.approx(1)
+    assert make_relation_scorer(symmetric=["*"])(examples)["rel_pred_c_micro_f"] == pytest.approx(1)
+    assert score_relations(examples, symmetric=["other"])["rel_pred_c_micro_f"] == pytest.approx(
+        0.5
+    )
