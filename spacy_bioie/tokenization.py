@@ -6,11 +6,13 @@ tokens; here every tag is a token of its own, and so are the slashes, dashes, br
 operators that join terms.
 """
 
-from typing import Callable
+from typing import Callable, Type
 
-from spacy.language import Language
+from spacy.lang.en import English
+from spacy.language import BaseDefaults, Language
 from spacy.tokenizer import Tokenizer
 from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
+from spacy.vocab import Vocab
 
 # A tag without blanks (blanks split before these rules are asked), or a character entity.
 # Grouped: spaCy anchors each rule where it stands.
@@ -28,23 +30,27 @@ def EnglishTokenizer_v1() -> Callable[[Language], Tokenizer]:
     """
 
     def create_tokenizer(nlp: Language) -> Tokenizer:
-        defaults = nlp.Defaults
-        prefixes = [MARKUP, JOINERS, *(defaults.prefixes or ())]
-        suffixes = [MARKUP, JOINERS, *(defaults.suffixes or ())]
-        infixes = [MARKUP, JOINERS, *(defaults.infixes or ())]
-        exceptions = {
-            text: tokens
-            for text, tokens in (defaults.tokenizer_exceptions or {}).items()
-            if not any(char in text for char in "/<>")
-        }
-        return Tokenizer(
-            nlp.vocab,
-            rules=exceptions,
-            prefix_search=compile_prefix_regex(prefixes).search,
-            suffix_search=compile_suffix_regex(suffixes).search,
-            infix_finditer=compile_infix_regex(infixes).finditer,
-            token_match=None,
-            url_match=None,
-        )
+        return make_tokenizer(nlp.vocab, nlp.Defaults)
 
     return create_tokenizer
+
+
+def make_tokenizer(vocab: Vocab, defaults: Type[BaseDefaults] = English.Defaults) -> Tokenizer:
+    """The tokenizer of ``EnglishTokenizer_v1`` without a pipeline; ``defaults`` gives the rules."""
+    prefixes = [MARKUP, JOINERS, *(defaults.prefixes or ())]
+    suffixes = [MARKUP, JOINERS, *(defaults.suffixes or ())]
+    infixes = [MARKUP, JOINERS, *(defaults.infixes or ())]
+    exceptions = {
+        text: tokens
+        for text, tokens in (defaults.tokenizer_exceptions or {}).items()
+        if not any(char in text for char in "/<>")
+    }
+    return Tokenizer(
+        vocab,
+        rules=exceptions,
+        prefix_search=compile_prefix_regex(prefixes).search,
+        suffix_search=compile_suffix_regex(suffixes).search,
+        infix_finditer=compile_infix_regex(infixes).finditer,
+        token_match=None,
+        url_match=None,
+    )

@@ -11,8 +11,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_bioie.formats import convert
+from spacy_bioie.kb import read_concepts
 from spacy_bioie.kb.building import build_knowledge_base
-from spacy_bioie.kb.concepts import read_concepts
 from spacy_bioie.kb.name_encoders import TransformerNameEncoder_v1
 from tests.tiny_encoder import make_tiny_bert
 

@@ -35,8 +35,21 @@ pytestmark = [
 ]
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-over_a_transformer = pytest.mark.parametrize(
-    "config", [path for path in CONFIGS if path.stem != "tok2vec_cpu"], ids=lambda path: path.stem
+
+
+def configs_with(component):
+    """Parametrize over the configs whose pipeline has a component."""
+    found = [p for p in CONFIGS if component in load_config(p)["nlp"]["pipeline"]]
+    return pytest.mark.parametrize("config", found, ids=lambda path: path.stem)
+
+
+over_a_transformer = configs_with("transformer")
+finding_mentions = configs_with("nested_spancat")
+spans_alone = pytest.mark.parametrize(
+    "config", [p for p in CONFIGS if p.stem.startswith("spans_")], ids=lambda path: path.stem
+)
+relations_alone = pytest.mark.parametrize(
+    "config", [p for p in CONFIGS if p.stem.startswith("relations_")], ids=lambda path: path.stem
 )
 
 
@@ -81,7 +94,11 @@ def test_there_are_configs():
     assert {path.stem for path in CONFIGS} == {
         "bert_base_gpu",
         "minilm_cpu",
+        "relations_atlop",
+        "relations_cross_encoder",
+        "relations_marker",
         "spans_only",
+        "spans_pointer",
         "tok2vec_cpu",
     }
 
@@ -110,7 +127,7 @@ def test_config_trains(config, inputs, trained):
     performance = srsly.read_json(folder / "meta.json")["performance"]
     nlp = spacy.load(folder)
     learning = [name for name, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)]
-    assert len(learning) == len(nlp.pipe_names) - 1  # all but the sentencizer
+    assert set(learning) == set(nlp.pipe_names) - {"biomedical_sentencizer", "abbreviations"}
     for name in learning:
         loss = performance[f"{name}_loss"]
         assert math.isfinite(loss) and loss > 0, name
@@ -132,24 +149,24 @@ def test_training_changes_the_encoder(config, inputs, trained):
     assert not numpy.array_equal(before[query].numpy(), after[query].numpy())
 
 
-@every_config
+@finding_mentions
 def test_trained_pipeline_is_evaluated(config, inputs, trained, tmp_path):
     scores = evaluate(str(trained(config)), inputs.dev, tmp_path / "scores.json")
     written = srsly.read_json(tmp_path / "scores.json")
     assert written["spans_sc_f"] == pytest.approx(scores["spans_sc_f"])
     expected = {"ner_strict_micro_f", "ner_2025_micro_f", "ner_2026_micro_f"}
-    if config.stem != "spans_only":
+    if not config.stem.startswith("spans_"):
         expected |= {"nel_gold_acc1", "nel_gold_acc5", "nerd_strict_micro_f"}
         expected |= {f"rel_{i}_{t}_micro_f" for i in ("gold", "pred") for t in ("bt", "tt", "tm")}
     expected |= set(load_config(config)["training"]["score_weights"])
     missing = {name for name in expected if not isinstance(written.get(name), float)}
     assert missing == set()
     # the dictionary of training mentions knows some of the names, whatever has been learned
-    if config.stem != "spans_only":
+    if not config.stem.startswith("spans_"):
         assert 0.1 < written["nel_gold_acc1"] <= written["nel_gold_acc5"] < 1
 
 
-@every_config
+@finding_mentions
 def test_trained_pipeline_is_loaded_again(config, trained, tmp_path):
     nlp = draw_predictions(spacy.load(trained(config)))
     assert nlp.tokenizer.explain("<i>x")[0][1] == "<i>"
@@ -157,7 +174,7 @@ def test_trained_pipeline_is_loaded_again(config, trained, tmp_path):
     assert [section.name for section in doc._.sections] == ["title", "abstract"]
     assert len(list(doc.sents)) == 2
     spans, relations = annotations(doc)
-    assert len(spans) > 2 and bool(relations) == (config.stem != "spans_only")
+    assert len(spans) > 2 and bool(relations) != config.stem.startswith("spans_")
     nlp.to_disk(tmp_path / "pipeline")
     for again in (spacy.load(tmp_path / "pipeline"), nlp.from_bytes(nlp.to_bytes())):
         assert annotations(again(TEXT)) == (spans, relations)
@@ -165,8 +182,29 @@ def test_trained_pipeline_is_loaded_again(config, trained, tmp_path):
         assert annotations(piped) == (spans, relations)
 
 
-def test_spans_only_trains_on_a_corpus_of_spans(inputs, tmp_path):
-    (config,) = (path for path in CONFIGS if path.stem == "spans_only")
+@relations_alone
+def test_relations_alone_are_scored_and_loaded_again(config, inputs, trained, tmp_path):
+    """Over gold mentions: the pipeline finds none by itself."""
+    with pytest.warns(UserWarning, match="no doc.spans"):
+        scores = evaluate(str(trained(config)), inputs.dev)
+    assert {f"rel_gold_{kind}_micro_f" for kind in ("bt", "tt", "tm")} <= set(scores)
+    assert not [name for name in scores if name.startswith(("ner_", "nel_"))]
+    nlp = spacy.load(trained(config))
+    nlp.get_pipe("relation_extractor").cfg["threshold"] = 0.0
+    nlp.to_disk(tmp_path / "pipeline")
+    found = []
+    for pipeline in (nlp, spacy.load(tmp_path / "pipeline")):
+        doc = next(DocBin().from_disk(inputs.dev).get_docs(pipeline.vocab))
+        assert len(doc.spans["sc"]) > 2
+        doc.user_data.clear()
+        for _, pipe in pipeline.pipeline:
+            doc = pipe(doc)
+        found.append([(r.head.id_, r.label, r.tail.id_, r.score) for r in doc._.relations])
+    assert len(found[0]) > 2 and found[0] == found[1]
+
+
+@spans_alone
+def test_spans_alone_train_on_a_corpus_of_spans(config, inputs, tmp_path):
     corpora = {
         name: keep_spans_only(getattr(inputs, name), tmp_path / f"{name}.spacy")
         for name in ("train", "dev")

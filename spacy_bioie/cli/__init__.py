@@ -2,9 +2,19 @@
 
 from spacy.cli._util import app as spacy_app
 
-from . import annotate, build_kb, convert, evaluate, predict, tune_relations
+from . import annotate, build_kb, convert, evaluate, gazetteer, predict, tune_relations, tune_spans
 from ._app import app
 
-__all__ = ["annotate", "app", "build_kb", "convert", "evaluate", "predict", "tune_relations"]
+__all__ = [
+    "annotate",
+    "app",
+    "build_kb",
+    "convert",
+    "evaluate",
+    "gazetteer",
+    "predict",
+    "tune_relations",
+    "tune_spans",
+]
 
 spacy_app.add_typer(app, name="bioie")

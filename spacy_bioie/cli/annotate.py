@@ -22,14 +22,12 @@ def annotate_cli(
 
     Exit codes: 0, or 1 if the pipeline or the text cannot be read, 2 for wrong usage.
     """
-    from spacy.util import load_model
-
-    from ..visual.text_report import text_report
+    from ..visual.text_report import annotate_text
 
     try:
         text = sys.stdin.read() if path is None else path.read_text(encoding="utf8")
-        doc = load_model(pipeline)(text.strip("\n"))
+        report = annotate_text(pipeline, text, spans_key)
     except (OSError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(text_report(doc, spans_key))
+    typer.echo(report)

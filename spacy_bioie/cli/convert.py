@@ -70,7 +70,7 @@ def convert_cli(
     ] = "sc",
     tier: Annotated[
         Optional[str],
-        typer.Option("--tier", help="Quality of the annotation, such as gold (docbin only)"),
+        typer.Option("--tier", help="Quality of the annotation, such as gold (docbin, jsonl)"),
     ] = None,
     year: Annotated[
         Optional[int],

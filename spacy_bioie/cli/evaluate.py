@@ -57,6 +57,7 @@ def evaluate_cli(
         bool,
         typer.Option("--any-labels", help="Accept labels and predicates unknown to GutBrainIE"),
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
 ) -> None:
     """Score predictions by GutBrainIE's official rules or strictly, as sets.
 
@@ -80,6 +81,7 @@ def evaluate_cli(
             seed=seed,
             check_labels=not any_labels,
             output=output,
+            progress=not quiet,
         )
     except OSError as error:
         typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)

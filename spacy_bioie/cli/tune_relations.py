@@ -45,6 +45,7 @@ def tune_relations_cli(
         str | None, typer.Option("--component", help="Name of the relation_extractor")
     ] = None,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
 ) -> None:
     """Choose the thresholds of relations that give the best micro-F1 on held-out documents.
 
@@ -69,6 +70,7 @@ def tune_relations_cli(
             input=input.value,
             per_predicate=per_predicate,
             min_gold=min_gold,
+            progress=not quiet,
         )
     except (OSError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)

@@ -104,15 +104,15 @@ def convert(
     texts with marks), ``jsonl``, ``docbin``, ``pubtator``, ``conll`` (IOB columns), ``brat`` (a
     folder of .txt and .ann) or ``bionne``; without them suffix or content says it. ``split`` keeps
     one split of inline articles. ``documents`` keeps the documents with these ids,
-    ``exclude_documents`` those with others. ``tier`` becomes the ``doc._.tier`` of a docbin's
-    documents; without it those of a docbin keep theirs. ``year`` is the layout of a gutbrainie
-    output: 2025 (without URIs) or 2026 (with them, the default if there are any).
-    ``any_labels`` accepts labels and predicates that GutBrainIE does not have. ``discontinuous``
-    says what becomes of brat's and BioNNE-L's mentions in several parts: "cover" (the default) or
-    "skip". ``concept_pairs`` ("all", "closest" or "sentence") makes relations between mentions of
-    those that a corpus states between concepts, of which ``symmetric`` names the labels without
-    an order ("*" for all); see ``distribute_concept_relations``. ``progress`` shows a bar for each
-    input on standard error.
+    ``exclude_documents`` those with others. ``tier`` becomes the ``doc._.tier`` of the documents of
+    a docbin or jsonl output; without it they keep theirs. ``year`` is the layout of a gutbrainie
+    output: 2025 (without URIs) or 2026 (with them, the default if there are any). ``any_labels``
+    accepts labels and predicates that GutBrainIE does not have. ``discontinuous`` says what becomes
+    of brat's and BioNNE-L's mentions in several parts: "cover" (the default) or "skip".
+    ``concept_pairs`` ("all", "closest" or "sentence") makes relations between mentions of those
+    that a corpus states between concepts, of which ``symmetric`` names the labels without an order
+    ("*" for all); see ``distribute_concept_relations``. ``progress`` shows a bar for each input on
+    standard error.
 
     The output is complete or untouched. Raises FormatError for input that is not as expected and
     for an id that occurs twice (with ``skip_invalid`` the smallest part that can be left out is,
@@ -127,8 +127,8 @@ def convert(
         raise ValueError(f"A split was named for {', '.join(kinds)}: only inline articles have it.")
     if year is not None and target != "gutbrainie":
         raise ValueError(f"A year was named for {target}: only gutbrainie has a layout for each.")
-    if tier is not None and target != "docbin":
-        raise ValueError(f"A tier was named for {target}: only docbin keeps it.")
+    if tier is not None and target not in ("docbin", "jsonl"):
+        raise ValueError(f"A tier was named for {target}: only docbin and jsonl keep it.")
     if discontinuous is not None and not set(kinds) & {*IN_PARTS}:
         raise ValueError(
             f"A choice for discontinuous mentions was made for {', '.join(kinds)}: only "

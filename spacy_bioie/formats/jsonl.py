@@ -12,6 +12,7 @@ are exclusive::
                         are concept ids. Derived from the others, not read
     stated_relations    list of {head, label, tail, values}, only where a corpus states relations
                         between concepts; values are further strings that it gives
+    tier                string, the quality of the annotation, only where it is known
     meta                object, what the corpus says about the document
 
 ``concept_id`` is "" for no link; ``score`` of a mention is null where there is none, and
@@ -40,12 +41,14 @@ from ..annotation import (
     get_mentions,
     get_relation_rows,
     get_sections,
+    get_tier,
     mention_characters,
     relations_key,
     set_concept_rows,
     set_mentions,
     set_relations,
     set_sections,
+    set_tier,
     states_concept_relations,
 )
 from .articles import Tokenize, make_doc, token_ranges, with_exact_characters
@@ -127,6 +130,7 @@ def doc_to_record(doc: Doc, spans_key: str = SPANS_KEY) -> Row:
             for relation in (get_concept_relations(doc) if own else ())
         ],
         **(stated if states_concept_relations(doc) else {}),
+        **({"tier": get_tier(doc)} if get_tier(doc) else {}),
         "meta": meta,
     }
 
@@ -161,6 +165,8 @@ def record_to_doc(
     set_relations(doc, spans_key, reader.relations(value, {mention.id for mention in mentions}))
     if "stated_relations" in value:
         set_concept_rows(doc, reader.stated_relations(value))
+    if "tier" in value:
+        set_tier(doc, reader.get(value, "", "tier", str))
     meta = reader.get(value, "", "meta", dict) if "meta" in value else {}
     reader.encodable("meta", meta)
     if identifier:

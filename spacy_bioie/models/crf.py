@@ -16,6 +16,8 @@ import numpy
 import torch
 from torch import Tensor
 
+from .tag_schemes import BEGIN, END, INSIDE, N_ROLES, SINGLE, Scheme, legal_steps
+
 
 class Potentials(NamedTuple):
     """The scores of a conditional random field; an illegal step has the score -inf.
@@ -82,20 +84,40 @@ def pack(lengths: numpy.ndarray, device: torch.device) -> Packing:
     )
 
 
-def mask_illegal(start: Tensor, transitions: Tensor) -> Tuple[Tensor, Tensor]:
-    """Give -inf to what BIO tags forbid: I at the start, and I after anything but its own B or I.
+def mask_illegal(
+    start: Tensor, transitions: Tensor, end: Tensor, scheme: Scheme = "BIO"
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Give -inf to what the tag scheme forbids.
 
-    start: (chains, tags); transitions: (chains, tags, tags); tags are numbered as in ``tagging``.
+    start, end: (chains, tags); transitions: (chains, tags, tags).
     """
-    tags = torch.arange(start.shape[-1], device=start.device)
-    continues = (tags > 0) & (tags % 2 == 0)
-    label = (tags - 1).div(2, rounding_mode="floor")
-    same = (label[:, None] == label[None, :]) & (tags[:, None] > 0)
-    illegal = continues[None, :] & ~same
+    legal = legal_steps(start.shape[-1], scheme)
+
+    def mask(scores: Tensor, allowed: numpy.ndarray) -> Tensor:
+        return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
+
     return (
-        start.masked_fill(continues, -torch.inf),
-        transitions.masked_fill(illegal, -torch.inf),
+        mask(start, legal.start),
+        mask(transitions, legal.transitions),
+        mask(end, legal.end),
     )
+
+
+def word_log_likelihoods(crf: Potentials, tags: Tensor, packing: Packing) -> Tensor:
+    """Log probability of each word's gold tag, given the gold tags before it and the text.
+
+    By the chain rule these sum up to the log likelihood of a sequence. Differentiable in all
+    potentials.
+
+    tags: int64, (words, chains). RETURNS: (words, chains).
+    """
+    chains = torch.arange(tags.shape[1], device=tags.device)
+    after = unpack(backward_scores(crf, packing), packing) + crf.emissions
+    first = torch.zeros(len(tags), dtype=torch.bool, device=tags.device)
+    first[packing.first_word] = True
+    into = crf.transitions[chains, tags.roll(1, 0)]
+    into = torch.where(first[:, None, None], crf.start, into)
+    return (into + after).log_softmax(dim=-1).gather(2, tags[:, :, None])[:, :, 0]
 
 
 def log_likelihood(crf: Potentials, tags: Tensor, packing: Packing) -> Tensor:
@@ -103,17 +125,10 @@ def log_likelihood(crf: Potentials, tags: Tensor, packing: Packing) -> Tensor:
 
     tags: int64, (words, chains). RETURNS: (sequences, chains).
     """
-    chains = torch.arange(tags.shape[1], device=tags.device)
-    emitted = crf.emissions.gather(2, tags[:, :, None])[:, :, 0]
-    moved = crf.transitions[chains, tags[:-1], tags[1:]]
-    same = packing.sequence[1:] == packing.sequence[:-1]
-    moved = moved.masked_fill(~same[:, None], 0.0)
-    score = emitted.new_zeros((packing.n_sequences, tags.shape[1]))
-    score = score.index_add(0, packing.sequence, emitted)
-    score = score.index_add(0, packing.sequence[1:], moved)
-    score = score + crf.start[chains, tags[packing.first_word]]
-    score = score + crf.end[chains, tags[packing.last_word]]
-    return score - log_partition(crf, packing, forward_scores(crf, packing))
+    words = word_log_likelihoods(crf, tags, packing)
+    return words.new_zeros((packing.n_sequences, tags.shape[1])).index_add(
+        0, packing.sequence, words
+    )
 
 
 def log_partition(crf: Potentials, packing: Packing, forward: Tensor) -> Tensor:
@@ -191,12 +206,19 @@ def unpack(packed: Tensor, packing: Packing) -> Tensor:
 
 
 def span_log_probabilities(
-    crf: Potentials, packing: Packing, first: Tensor, last: Tensor, chain: Tensor, label: Tensor
+    crf: Potentials,
+    packing: Packing,
+    first: Tensor,
+    last: Tensor,
+    chain: Tensor,
+    label: Tensor,
+    scheme: Scheme = "BIO",
 ) -> Tensor:
     """Log marginal probability that a span of this label covers exactly these words.
 
-    That is the sum over all tag sequences of the chain in which ``first`` has the label's B, the
-    further words have its I, and the word after the span, if any, has another tag than its I.
+    That is the sum over all tag sequences of the chain in which the words have the label's tags
+    of one span: B and then I, after which in BIO comes another tag than I; in BIOES S, or B, I and
+    E.
 
     first, last (exclusive), chain, label (within its chain): int64, (spans,); a span lies within
         one sequence.
@@ -205,23 +227,35 @@ def span_log_probabilities(
     forward = forward_scores(crf, packing)
     log_z = log_partition(crf, packing, forward)
     forward = unpack(forward, packing)
-    after = unpack(backward_scores(crf, packing), packing) + crf.emissions
+    backward = unpack(backward_scores(crf, packing), packing)
 
-    begin, inside = 1 + 2 * label, 2 + 2 * label
-    is_long = last - first > 1
-    # I emissions of the span's further words, as differences of running sums
-    sums = crf.emissions[:, :, 2::2].double().cumsum(dim=0)
-    within = (sums[last - 1, chain, label] - sums[first, chain, label]).to(forward.dtype)
-    steps = crf.transitions[chain, begin, inside]
-    steps = steps + (last - first - 2) * crf.transitions[chain, inside, inside]
-    within = torch.where(is_long, within + steps, torch.zeros_like(within))
+    n_roles = N_ROLES[scheme]
+    begin, inside = (1 + n_roles * label + role for role in (BEGIN, INSIDE))
+    length = last - first
+    if scheme == "BIO":
+        opening, closing = begin, torch.where(length > 1, inside, begin)
+        end = inside
+    else:
+        end, single = (1 + n_roles * label + role for role in (END, SINGLE))
+        opening = torch.where(length > 1, begin, single)
+        closing = torch.where(length > 1, end, single)
+    # I emissions of the words between the first and the last, as differences of running sums
+    sums = crf.emissions[:, :, 1 + INSIDE :: n_roles].double().cumsum(dim=0)
+    between = sums[(last - 2).clamp(min=0), chain, label] - sums[first, chain, label]
+    within = between.to(forward.dtype) + crf.emissions[last - 1, chain, closing]
+    within = within + (length - 3).clamp(min=0) * crf.transitions[chain, inside, inside]
+    steps = crf.transitions[chain, begin, inside] + crf.transitions[chain, inside, end]
+    within = within + torch.where(length > 2, steps, crf.transitions[chain, begin, end])
+    within = torch.where(length > 1, within, torch.zeros_like(within))
 
-    n_words = len(crf.emissions)
-    following = last.clamp(max=max(n_words - 1, 0))
-    goes_on = (last < n_words) & (packing.sequence[following] == packing.sequence[first])
-    final = torch.where(is_long, inside, begin)
-    leaving = crf.transitions[chain, final] + after[following, chain]
-    leaving = leaving.scatter(1, inside[:, None], -torch.inf)
-    closing = torch.where(goes_on, torch.logsumexp(leaving, dim=-1), crf.end[chain, final])
-    log_p = forward[first, chain, begin] + within + closing
+    after = backward[last - 1, chain, closing]
+    if scheme == "BIO":  # a word after the span must not go on with it
+        n_words = len(crf.emissions)
+        following = last.clamp(max=max(n_words - 1, 0))
+        goes_on = (last < n_words) & (packing.sequence[following] == packing.sequence[first])
+        leaving = crf.transitions[chain, closing]
+        leaving = leaving + backward[following, chain] + crf.emissions[following, chain]
+        leaving = leaving.scatter(1, inside[:, None], -torch.inf)
+        after = torch.where(goes_on, torch.logsumexp(leaving, dim=-1), after)
+    log_p = forward[first, chain, opening] + within + after
     return (log_p - log_z[packing.sequence[first], chain]).clamp(max=0.0)

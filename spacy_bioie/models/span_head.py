@@ -5,10 +5,13 @@ computes, with
 
 - a dimension ``nO``, the number of labels, which the component sets before it initializes the
   model, and
-- an attribute ``span_head``: a ``SpanHead``, which reads ``S``.
+- an attribute ``span_head``: a ``SpanHead``, which reads ``S``, and
+- an attribute ``temperature``, which divides the scores before they become probabilities and is
+  saved with the model.
 """
 
-from typing import Any, Iterable, List, NamedTuple, Protocol, Sequence, Tuple
+import math
+from typing import Any, Iterable, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
@@ -17,6 +20,7 @@ from thinc.api import Model
 from ..annotation import MentionTable
 
 SPAN_HEAD = "span_head"
+TEMPERATURE = "temperature"
 GoldBatch = Tuple[Sequence[Doc], Sequence[MentionTable]]  # documents, and the mentions of each
 
 
@@ -34,15 +38,32 @@ class ScoredSpans(NamedTuple):
 
 
 class SpanHead(Protocol):
-    """How the output of a span model is learned from and read."""
+    """How the output of a span model is learned from and read.
+
+    A head may have two methods more:
+
+    - ``rescore(output, temperature)``: the spans that ``decode`` finds, in the same order, with
+      their scores at that temperature. With it, the component can be calibrated.
+    - ``learned_values(model)``: what the loss itself has learned and is worth logging, by name.
+    """
 
     def loss(
-        self, output: Any, gold: Sequence[MentionTable], weight: float = 1.0
+        self,
+        output: Any,
+        gold: Sequence[MentionTable],
+        weight: float = 1.0,
+        *,
+        doc_weights: Optional[numpy.ndarray] = None,
+        label_weights: Optional[numpy.ndarray] = None,
     ) -> Tuple[float, Any]:
         """The loss of a batch and its gradient, which has the structure of ``output``.
 
         gold: one mention table for each document; every label index is that of a label.
         weight: factor on the gradient, not on the loss.
+        doc_weights: float, (docs,): the loss is a mean weighted by these, 0 where they all are.
+        label_weights: float, (labels,): factor on the loss of each label's mentions.
+
+        A component gives the last two only where they are set.
         """
 
     def decode(self, output: Any) -> List[ScoredSpans]:
@@ -70,6 +91,14 @@ def get_span_head(model: Model) -> SpanHead:
             "'spacy_bioie.SpanTagger.v1', which has the attribute 'span_head'."
         )
     return model.attrs[SPAN_HEAD]
+
+
+def temperature_of(model: Model) -> float:
+    """The temperature of a model. Raises ValueError for one that is not above 0."""
+    temperature = float(model.attrs[TEMPERATURE])
+    if not (math.isfinite(temperature) and temperature > 0.0):
+        raise ValueError(f"Model '{model.name}': temperature is {temperature}, expected above 0.")
+    return temperature
 
 
 def no_spans() -> ScoredSpans:

@@ -1,10 +1,9 @@
-"""Spans as B, I and O tags of words, and back: vectorised, in numpy.
+"""Spans as tags of words, and back: vectorised, in numpy.
 
-Tags live in an array of shape (words, chains). Each chain tags the words over its own ``n``
-labels: label ``l`` of the component is label ``l % n`` of chain ``l // n``. Within a chain tag 0
-is O, tag ``1 + 2 l`` begins a span of its label ``l`` and tag ``2 + 2 l`` continues it. With one
-chain over all labels spans never overlap; with a chain for each label spans of different labels
-may.
+Tags live in an array of shape (words, chains); ``tag_schemes`` says how they are numbered. Each
+chain tags the words over its own ``n`` labels: label ``l`` of the component is label ``l % n`` of
+chain ``l // n``. With one chain over all labels spans never overlap; with a chain for each label
+spans of different labels may.
 """
 
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from spacy.strings import get_string_id
 from spacy.tokens import Doc
 
 from ..annotation import MentionTable, section_token_ranges
+from .tag_schemes import BEGIN, END, INSIDE, N_ROLES, SINGLE, Scheme, goes_on, label_of
 
 SENTENCE_ENDS = [get_string_id(text) for text in (".", "?", "!", ";")]
 
@@ -67,6 +67,11 @@ class WordSequences:
         return numpy.repeat(numpy.arange(len(self.lengths)), self.lengths)
 
     @cached_property
+    def doc_of_word(self) -> numpy.ndarray:
+        """Document of each word, shape (words,)."""
+        return numpy.repeat(numpy.arange(len(self.doc_lengths)), self.doc_lengths)[self.token_rows]
+
+    @cached_property
     def begins_sequence(self) -> numpy.ndarray:
         """Whether a word is the first of its sequence, bool of shape (words,)."""
         begins = numpy.zeros(len(self.token_rows), dtype=bool)
@@ -109,7 +114,11 @@ def word_sequences(docs: Sequence[Doc], max_length: int) -> WordSequences:
 
 
 def encode_spans(
-    words: WordSequences, gold: Sequence[MentionTable], n_labels: int, n_chains: int
+    words: WordSequences,
+    gold: Sequence[MentionTable],
+    n_labels: int,
+    n_chains: int,
+    scheme: Scheme = "BIO",
 ) -> Tuple[numpy.ndarray, List[numpy.ndarray]]:
     """Turn mentions into tags.
 
@@ -149,13 +158,32 @@ def encode_spans(
     chain, label = labels // per_chain, labels % per_chain
     shift = chain * n_words
     flat = select_flat(first + shift, last + shift, numpy.argsort(first - last, kind="stable"))
+    first, last, chain = first[flat], last[flat], chain[flat]
+    own = 1 + N_ROLES[scheme] * label[flat]
     tags = numpy.zeros((n_words, n_chains), dtype="int64")
-    rows, owner = _expand(first[flat], last[flat])
-    tags[rows, chain[flat][owner]] = 2 + 2 * label[flat][owner]
-    tags[first[flat], chain[flat]] = 1 + 2 * label[flat]
+    rows, owner = _expand(first, last)
+    tags[rows, chain[owner]] = own[owner] + INSIDE
+    if scheme == "BIOES":
+        tags[last - 1, chain] = own + END
+    tags[first, chain] = own + BEGIN
+    if scheme == "BIOES":
+        single = last - first == 1
+        tags[first[single], chain[single]] = own[single] + SINGLE
     fits[fits] = flat
     kept = fits[original.reshape(-1)]
     return tags, numpy.split(kept, numpy.cumsum(counts)[:-1]) if counts else []
+
+
+def label_weights_of_tags(
+    tags: numpy.ndarray, label_weights: numpy.ndarray, scheme: Scheme = "BIO"
+) -> numpy.ndarray:
+    """The weight of each tag's label, 1 for O; of the shape of the tags, (words, chains).
+
+    label_weights: float, (labels,).
+    """
+    per_chain = len(label_weights) // max(tags.shape[1], 1)
+    label = label_of(tags, scheme) + per_chain * numpy.arange(tags.shape[1])
+    return numpy.where(tags > 0, label_weights[label], 1.0)
 
 
 def count_tags(words: WordSequences, tags: numpy.ndarray, n_tags: int) -> TagCounts:
@@ -176,25 +204,23 @@ def count_tags(words: WordSequences, tags: numpy.ndarray, n_tags: int) -> TagCou
     )
 
 
-def decode_tags(words: WordSequences, tags: numpy.ndarray) -> TaggedSpans:
+def decode_tags(words: WordSequences, tags: numpy.ndarray, scheme: Scheme = "BIO") -> TaggedSpans:
     """Read the spans off tags of shape (words, chains), in the order of chain and word.
 
-    An I that continues nothing (after O, after another label, at the start of a sequence) begins
-    a span, as in the CoNLL evaluation.
+    Tags that are illegal in a row still make spans, as in the CoNLL evaluation: I or E that
+    continues nothing (after O, after another label, after the end of a span, at the start of a
+    sequence) begins one, and what is not gone on with ends one.
     """
     tags = tags.T
     n_words = tags.shape[1]
-    label = (tags - 1) // 2
-    previous = numpy.roll(label, 1, axis=1)
-    previous[:, words.begins_sequence] = -1
-    inside = tags > 0
-    continues = inside & (tags % 2 == 0) & (previous == label)
-    chain, first = numpy.nonzero(inside & ~continues)
+    continues = goes_on(numpy.roll(tags, 1, axis=1), tags, scheme)
+    continues[:, words.begins_sequence] = False
+    chain, first = numpy.nonzero((tags > 0) & ~continues)
     # a span runs to the next cell, chains laid end to end, that does not continue it
     stops = numpy.append(numpy.flatnonzero(~continues), tags.size)
     following = numpy.searchsorted(stops, chain * n_words + first, side="right")
     last = stops[following] - chain * n_words
-    return TaggedSpans(first, last, chain, label[chain, first])
+    return TaggedSpans(first, last, chain, label_of(tags[chain, first], scheme))
 
 
 def select_flat(

@@ -1,22 +1,14 @@
 """The component ``faiss_entity_linker``: says which concept of a knowledge base a mention names."""
 
-import warnings
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-import numpy
-import srsly
-from spacy import util
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
-from spacy.util import SimpleFrozenList
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
-from thinc.types import Floats2d
 
 from ..annotation import (
     SPANS_KEY,
@@ -26,23 +18,21 @@ from ..annotation import (
     get_mentions,
     gold_mentions,
     mention_table,
-    mention_texts,
     set_mentions,
 )
 from ..kb.faiss_backend import add_requirement
 from ..kb.index import check_device
 from ..kb.knowledge_base import FaissKnowledgeBase
-from ..kb.linking import (
-    CandidatePairs,
-    LinkingSettings,
-    find_candidates,
-    hard_negatives,
-    rank_candidates,
-    score_pairs,
-)
-from ..kb.normalisation import normalise_name
-from ..models.contrastive import contrastive_loss, cosines_of_pairs
+from ..kb.linking import CandidatePairs, LinkingSettings, rank_candidates, score_pairs
 from ..models.mention_encoder import MentionInput, MentionVectors
+from .linker_candidates import (
+    context_cosines,
+    find_mention_candidates,
+    same_text_groups,
+    share_scores,
+)
+from .linker_storage import KnowledgeBasePipe
+from .linker_training import concept_targets, linking_loss, warn_of_unknown_concepts
 
 default_model_config = """
 [model]
@@ -75,6 +65,9 @@ DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
         "context_weight": 0.1,
         "prior_weight": 0.01,
         "label_weight": 0.1,
+        "expand_abbreviations": True,
+        "coherence": False,
+        "coherence_margin": 0.02,
         "n_negatives": 10,
         "temperature": 0.05,
         "loss_weight": 1.0,
@@ -98,6 +91,9 @@ def make_faiss_entity_linker(
     context_weight: float,
     prior_weight: float,
     label_weight: float,
+    expand_abbreviations: bool,
+    coherence: bool,
+    coherence_margin: float,
     n_negatives: int,
     temperature: float,
     loss_weight: float,
@@ -116,6 +112,9 @@ def make_faiss_entity_linker(
         context_weight=context_weight,
         prior_weight=prior_weight,
         label_weight=label_weight,
+        expand_abbreviations=expand_abbreviations,
+        coherence=coherence,
+        coherence_margin=coherence_margin,
         n_negatives=n_negatives,
         temperature=temperature,
         loss_weight=loss_weight,
@@ -124,7 +123,7 @@ def make_faiss_entity_linker(
     )
 
 
-class FaissEntityLinker(TrainablePipe):
+class FaissEntityLinker(KnowledgeBasePipe):
     """Links the mentions of a span group to the concepts of a ``FaissKnowledgeBase``.
 
     A mention's candidates are the concepts of its normalised name and those of the most similar
@@ -151,6 +150,9 @@ class FaissEntityLinker(TrainablePipe):
         context_weight: float = 0.1,
         prior_weight: float = 0.01,
         label_weight: float = 0.1,
+        expand_abbreviations: bool = True,
+        coherence: bool = False,
+        coherence_margin: float = 0.02,
         n_negatives: int = 10,
         temperature: float = 0.05,
         loss_weight: float = 1.0,
@@ -168,6 +170,14 @@ class FaissEntityLinker(TrainablePipe):
         context_weight: of the cosine between mention and concept. With 0 the model is not asked,
             and learns nothing.
         prior_weight, label_weight: see ``LinkingSettings``.
+        expand_abbreviations: names are looked up with the short forms in them written out, too,
+            where the component ``abbreviations`` has found what these stand for. See
+            ``kb.linking.merge_mentions``.
+        coherence: mentions of one document with the same normalised text and label get one
+            concept, unless their contexts disagree. Nothing but the context tells them apart, so
+            that it does nothing where ``context_weight`` is 0.
+        coherence_margin: a mention whose own best candidate beats the shared one by more than
+            this keeps it, see ``share_scores``.
         n_negatives: in training, so many of a mention's best wrong candidates are contrasted with
             its concept, beside those and the concepts of all other mentions of the batch.
         temperature: cosines are divided by it before the softmax of the loss.
@@ -185,6 +195,7 @@ class FaissEntityLinker(TrainablePipe):
             ("context_weight", context_weight, 0),
             ("prior_weight", prior_weight, 0),
             ("label_weight", label_weight, 0),
+            ("coherence_margin", coherence_margin, 0),
             ("n_negatives", n_negatives, 0),
             ("loss_weight", loss_weight, 0),
         ):
@@ -215,6 +226,9 @@ class FaissEntityLinker(TrainablePipe):
             "context_weight": context_weight,
             "prior_weight": prior_weight,
             "label_weight": label_weight,
+            "expand_abbreviations": expand_abbreviations,
+            "coherence": coherence,
+            "coherence_margin": coherence_margin,
             "n_negatives": n_negatives,
             "temperature": temperature,
         }
@@ -229,30 +243,6 @@ class FaissEntityLinker(TrainablePipe):
         """How candidates are found and weighed."""
         names = ("n_search", "prior_weight", "label_weight", "context_weight")
         return LinkingSettings(**{name: self.cfg[name] for name in names})
-
-    def set_kb(self, kb_loader: Callable[[Vocab], FaissKnowledgeBase]) -> None:
-        """Take the knowledge base that ``kb_loader`` makes for this pipeline's vocabulary.
-
-        Raises ValueError where it is no FaissKnowledgeBase, or where its vectors have another
-        width than the mention encoder was sized for.
-        """
-        if not callable(kb_loader):
-            raise ValueError(
-                f"Component '{self.name}': expected kb_loader to be a function from a Vocab to a "
-                f"FaissKnowledgeBase, got {type(kb_loader).__name__}."
-            )
-        self._take_kb(kb_loader(self.vocab))
-
-    def require_kb(self) -> FaissKnowledgeBase:
-        """The knowledge base. Raises ValueError where there is none."""
-        if self.kb is None:
-            raise ValueError(
-                f"Component '{self.name}' has no knowledge base. Expected one from the config, "
-                f"[initialize.components.{self.name}.kb_loader] with @misc = "
-                '"spacy_bioie.FaissKnowledgeBase.v1" and the path of a folder that '
-                "`python -m spacy bioie build-kb` wrote, or from set_kb()."
-            )
-        return self.kb
 
     def link(
         self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
@@ -269,8 +259,11 @@ class FaissEntityLinker(TrainablePipe):
         pairs = self._find(docs, mentions)
         context = None
         if self.cfg["context_weight"]:
-            context = self._context(docs, mentions, pairs)
+            context = context_cosines(self.model, kb, docs, mentions, pairs, self.name)
         scores = score_pairs(kb, pairs, self.settings, context)
+        if context is not None and self.cfg["coherence"]:
+            groups = same_text_groups(docs, mentions)
+            scores = share_scores(pairs, scores, groups, self.cfg["coherence_margin"])
         n = sum(len(row) for row in mentions)
         ranked = iter(rank_candidates(kb, pairs, scores, n, self.cfg["top_k"]))
         return [[next(ranked) for _ in row] for row in mentions]
@@ -347,38 +340,17 @@ class FaissEntityLinker(TrainablePipe):
         kb = self.require_kb()
         docs = [eg.predicted for eg in examples]
         mentions = [gold_mentions(eg, self.key) for eg in examples]
-        ops: Any = self.model.ops
-        xp = ops.xp
-        zeros = [xp.zeros_like(vectors) for vectors in scores]
-        gold = [kb.tables.concept_row(m.kb_id) if m.kb_id else -1 for row in mentions for m in row]
-        target = numpy.asarray(gold, dtype="int64")
-        if not self.cfg["context_weight"] or not (target >= 0).any():
-            return 0.0, zeros
-        n = self.cfg["n_negatives"]
-        concepts = numpy.union1d(
-            target[target >= 0],
-            hard_negatives(kb, self._find(docs, mentions), target, self.settings, n),
+        loss, d_scores = linking_loss(
+            kb,
+            concept_targets(kb, mentions),
+            lambda: self._find(docs, mentions),
+            scores,
+            self.model.ops,
+            self.settings,
+            n_negatives=self.cfg["n_negatives"],
+            temperature=self.cfg["temperature"],
         )
-        concept_vectors = kb.concept_vectors(concepts)
-        filled = concept_vectors.any(axis=1)
-        concepts, concept_vectors = concepts[filled], concept_vectors[filled]
-        learned = numpy.flatnonzero(numpy.isin(target, concepts))
-        if not len(learned):
-            return 0.0, zeros
-        flat = xp.concatenate(scores)
-        rows = ops.asarray1i(learned)
-        loss, d_learned = contrastive_loss(
-            flat[rows],
-            ops.asarray2f(concept_vectors),
-            ops.asarray1i(numpy.searchsorted(concepts, target[learned])),
-            self.cfg["temperature"],
-        )
-        d_flat = xp.zeros_like(flat)
-        d_flat[rows] = d_learned * self.loss_weight
-        ends = numpy.cumsum([len(vectors) for vectors in scores]).tolist()
-        return loss, [
-            d_flat[end - len(vectors) : end] for end, vectors in zip(ends, scores, strict=True)
-        ]
+        return loss, [d_vectors * self.loss_weight for d_vectors in d_scores]
 
     def initialize(
         self,
@@ -409,7 +381,7 @@ class FaissEntityLinker(TrainablePipe):
                 [_table(gold_mentions(eg, self.key)) for eg in sample],
             )
         )
-        self._warn_of_unknown_concepts(get_examples())
+        warn_of_unknown_concepts(kb, get_examples(), self.key, self.name)
         if nlp is not None:
             add_requirement(nlp.meta)
 
@@ -441,62 +413,6 @@ class FaissEntityLinker(TrainablePipe):
         figures.update(score_candidates(*_columns(unseen), prefix="nel_gold_unseen"))
         return figures
 
-    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """Settings, model and knowledge base as bytes."""
-        self._validate_serialization_attrs()
-        serialize: Dict[str, Callable[[], bytes]] = {
-            "cfg": lambda: srsly.json_dumps(self.cfg).encode("utf8"),
-            "vocab": lambda: self.vocab.to_bytes(exclude=tuple(exclude)),
-            "model": self.model.to_bytes,
-        }
-        if self.kb is not None:
-            serialize["kb"] = self.kb.to_bytes
-        return util.to_bytes(serialize, exclude)
-
-    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "FaissEntityLinker":
-        """Load what ``to_bytes`` gave."""
-        self._validate_serialization_attrs()
-        util.from_bytes(
-            bytes_data,
-            {
-                "cfg": lambda data: self.cfg.update(srsly.json_loads(data)),
-                "vocab": lambda data: self.vocab.from_bytes(data, exclude=tuple(exclude)),
-                "model": self.model.from_bytes,
-                "kb": lambda data: self._take_kb(FaissKnowledgeBase(self.vocab).from_bytes(data)),
-            },
-            exclude,
-        )
-        return self
-
-    def to_disk(
-        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> None:
-        """Save settings, model and knowledge base; its name encoder lies inside it, once."""
-        self._validate_serialization_attrs()
-        serialize: Dict[str, Callable[[Path], None]] = {
-            "cfg": lambda p: srsly.write_json(p, self.cfg),
-            "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
-            "model": lambda p: self.model.to_disk(p),
-        }
-        kb = self.kb
-        if kb is not None:
-            serialize["kb"] = lambda p: kb.to_disk(p)
-        util.to_disk(path, serialize, exclude)
-
-    def from_disk(
-        self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "FaissEntityLinker":
-        """Load what ``to_disk`` wrote; tables and index of the knowledge base are memory-mapped."""
-        self._validate_serialization_attrs()
-        deserialize: Dict[str, Callable[[Path], Any]] = {
-            "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
-            "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
-            "model": lambda p: self.model.from_bytes(p.read_bytes()),
-            "kb": self._load_kb,
-        }
-        util.from_disk(path, deserialize, exclude)
-        return self
-
     def add_label(self, label: str) -> int:
         """A linker has no labels of its own."""
         raise NotImplementedError(
@@ -509,52 +425,8 @@ class FaissEntityLinker(TrainablePipe):
         return ""
 
     def _find(self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> CandidatePairs:
-        names = [
-            normalise_name(text)
-            for doc, row in zip(docs, mentions, strict=True)
-            for text in mention_texts(doc, row)
-        ]
-        labels = [mention.label for row in mentions for mention in row]
-        return find_candidates(self.require_kb(), names, labels, self.settings)
-
-    def _context(
-        self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]], pairs: CandidatePairs
-    ) -> numpy.ndarray:
-        """The cosine of mention and concept for each pair."""
-        from ..models.listener import require_encoder_output
-
-        if not len(pairs.mentions):
-            return numpy.zeros((0,), dtype="float64")
-        require_encoder_output(self.model, docs, self.name)
-        vectors = self.model.predict((docs, [_table(row) for row in mentions]))
-        flat: Floats2d = self.model.ops.xp.concatenate(vectors)
-        concepts, place = numpy.unique(pairs.concepts, return_inverse=True)
-        return cosines_of_pairs(
-            self.model.ops.to_numpy(flat),
-            self.require_kb().concept_vectors(concepts),
-            pairs.mentions,
-            place,
-        )
-
-    def _take_kb(self, kb: Any) -> None:
-        if not isinstance(kb, FaissKnowledgeBase):
-            raise ValueError(
-                f"Component '{self.name}': expected a FaissKnowledgeBase, got {type(kb).__name__}."
-            )
-        if self.model.has_dim("nO") and self.model.get_dim("nO") != kb.context_dims:
-            raise ValueError(
-                f"Component '{self.name}': the mention encoder projects to "
-                f"{self.model.get_dim('nO')} dimensions, the name vectors of this knowledge base "
-                f"have {kb.context_dims}. Expected a knowledge base made with the same name "
-                "encoder, or a component that is initialized anew."
-            )
-        kb.device = self.device
-        self.kb = kb
-
-    def _load_kb(self, path: Path) -> None:
-        # A component that was saved before it had a knowledge base has no such folder
-        if path.exists():
-            self._take_kb(FaissKnowledgeBase(self.vocab).from_disk(path))
+        kb, expand = self.require_kb(), self.cfg["expand_abbreviations"]
+        return find_mention_candidates(kb, docs, mentions, self.settings, expand=expand)
 
     def _has_encoder_output(self, examples: Sequence[Example]) -> bool:
         from ..models.listener import require_encoder_output
@@ -564,23 +436,6 @@ class FaissEntityLinker(TrainablePipe):
         except ValueError:
             return False
         return True
-
-    def _warn_of_unknown_concepts(self, examples: Iterable[Example]) -> None:
-        kb = self.require_kb()
-        links = [
-            mention.kb_id
-            for eg in examples
-            for mention in get_mentions(eg.reference, self.key)
-            if mention.kb_id
-        ]
-        unknown = [concept_id for concept_id in links if concept_id not in kb]
-        if unknown:
-            warnings.warn(
-                f"Component '{self.name}': {len(unknown)} of {len(links)} links of the training "
-                f"mentions name concepts that the knowledge base lacks, for example "
-                f"'{unknown[0]}'. Nothing is learned from these.",
-                stacklevel=2,
-            )
 
 
 def _table(mentions: Sequence[Mention]) -> MentionTable:

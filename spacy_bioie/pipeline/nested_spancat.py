@@ -22,8 +22,17 @@ from ..annotation import (
     set_mentions,
 )
 from ..models.listener import require_encoder_output
-from ..models.span_head import GoldBatch, ScoredSpans, SpanHead, get_span_head, no_spans
+from ..models.span_head import (
+    TEMPERATURE,
+    GoldBatch,
+    ScoredSpans,
+    SpanHead,
+    get_span_head,
+    no_spans,
+)
 from ..models.tagging import select_flat
+from .span_evaluation import fit_temperature, search_thresholds
+from .span_weights import LabelWeights, SpanWeights, balanced_weights
 
 default_model_config = """
 [model]
@@ -53,8 +62,11 @@ DEFAULT_NESTED_SPANCAT_MODEL = Config().from_str(default_model_config)["model"]
         "model": DEFAULT_NESTED_SPANCAT_MODEL,
         "spans_key": SPANS_KEY,
         "threshold": 0.0,
+        "thresholds": {},
         "set_ents": False,
         "loss_weight": 1.0,
+        "tier_weights": {},
+        "label_weights": {},
         "scorer": {"@scorers": "spacy_bioie.nested_spancat_scorer.v1"},
     },
     default_score_weights={"spans_sc_f": 1.0, "spans_sc_p": 0.0, "spans_sc_r": 0.0},
@@ -65,8 +77,11 @@ def make_nested_spancat(
     model: Model[List[Doc], Any],
     spans_key: str,
     threshold: float,
+    thresholds: Dict[str, float],
     set_ents: bool,
     loss_weight: float,
+    tier_weights: Dict[str, float],
+    label_weights: LabelWeights,
     scorer: Optional[Callable],
 ) -> "NestedSpanCategorizer":
     """Create a ``nested_spancat`` component; see ``NestedSpanCategorizer`` for the settings.
@@ -81,8 +96,11 @@ def make_nested_spancat(
         name,
         spans_key=spans_key,
         threshold=threshold,
+        thresholds=thresholds,
         set_ents=set_ents,
         loss_weight=loss_weight,
+        tier_weights=tier_weights,
+        label_weights=label_weights,
         scorer=scorer,
     )
 
@@ -103,8 +121,11 @@ class NestedSpanCategorizer(TrainablePipe):
         *,
         spans_key: str = SPANS_KEY,
         threshold: float = 0.0,
+        thresholds: Optional[Dict[str, float]] = None,
         set_ents: bool = False,
         loss_weight: float = 1.0,
+        tier_weights: Optional[Dict[str, float]] = None,
+        label_weights: Optional[LabelWeights] = None,
         scorer: Optional[Callable] = None,
     ) -> None:
         """Create the component.
@@ -114,21 +135,32 @@ class NestedSpanCategorizer(TrainablePipe):
         spans_key: the span group that is written, and read from the reference in training.
         threshold: spans of a lower score are left out. It lies in ``cfg``, where
             ``spacy find-threshold`` sets it, and is saved with the component.
+        thresholds: label -> the least score of its spans, in place of ``threshold``; in ``cfg``
+            too. ``tune_thresholds`` sets both.
         set_ents: also write ``doc.ents``: of overlapping spans the one of the highest score.
         loss_weight: factor on the gradient, to balance components that share an encoder. The
             loss that is reported is without it.
+        tier_weights: quality tier of a document (``doc._.tier`` of the reference) -> its weight;
+            1 where none is named. The loss is the weighted mean.
+        label_weights: label -> factor on the loss of its mentions, 1 where none is named; or
+            "balanced", N / (C N_i) for a label with N_i of N mentions among C labels, counted
+            when the component is initialized.
         scorer: the scoring method, or None.
 
         Raises ValueError for a threshold outside [0, 1] or a negative weight.
         """
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(
-                f"Component '{name}': threshold is {threshold}, expected a probability."
-            )
+        own = {f"thresholds['{label}']": value for label, value in (thresholds or {}).items()}
+        for setting, value in {"threshold": threshold, **own}.items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(
+                    f"Component '{name}': {setting} is {value}, expected a probability."
+                )
         if loss_weight < 0.0:
             raise ValueError(
                 f"Component '{name}': loss_weight is {loss_weight}, expected 0 or more."
             )
+        self.weights = SpanWeights(tier_weights or {}, label_weights or {})
+        self.weights.check(name)
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -139,6 +171,8 @@ class NestedSpanCategorizer(TrainablePipe):
             "labels": [],
             "spans_key": spans_key,
             "threshold": threshold,
+            "thresholds": dict(thresholds or {}),
+            "balanced_weights": None,
         }
         self._unknown_labels: Set[str] = set()
 
@@ -194,8 +228,10 @@ class NestedSpanCategorizer(TrainablePipe):
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[ScoredSpans]) -> None:
         """Write spans to ``doc.spans[key]``, and to ``doc.ents`` where that is asked for."""
+        own = self.cfg["thresholds"]
+        least = numpy.asarray([own.get(label, self.cfg["threshold"]) for label in self.labels])
         for doc, spans in zip(docs, predictions, strict=True):
-            kept = spans.scores >= self.cfg["threshold"]
+            kept = spans.scores >= least[spans.labels]
             spans = ScoredSpans(*(column[kept] for column in spans))
             set_mentions(doc, self.key, self._mentions(spans))
             if self.set_ents:
@@ -237,6 +273,7 @@ class NestedSpanCategorizer(TrainablePipe):
         if sgd not in (None, False):
             self.finish_update(sgd)
         losses[self.name] += loss
+        losses.update(self._learned_figures())
         return losses
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
@@ -245,7 +282,9 @@ class NestedSpanCategorizer(TrainablePipe):
         Mentions whose label the component does not know are left out, with one warning for each
         label.
         """
-        return self.head.loss(scores, self._gold(examples), weight=self.loss_weight)
+        examples = list(examples)
+        weights = self.weights.arguments(examples, self.labels, self.cfg["balanced_weights"])
+        return self.head.loss(scores, self._gold(examples), weight=self.loss_weight, **weights)
 
     def initialize(
         self,
@@ -260,7 +299,7 @@ class NestedSpanCategorizer(TrainablePipe):
             of all examples, in the order in which they are met.
 
         Warns of mentions that the model cannot learn. Raises ValueError where there is no
-        label.
+        label, or where ``thresholds`` or ``label_weights`` name one that is not there.
         """
         validate_get_examples(get_examples, "NestedSpanCategorizer.initialize")
         if labels is None:
@@ -272,10 +311,66 @@ class NestedSpanCategorizer(TrainablePipe):
                 self.add_label(label)
         if not self.labels:
             raise ValueError(self._no_labels(get_examples))
+        self._check_labels_of("thresholds", self.cfg["thresholds"])
+        self._check_labels_of("label_weights", self.weights.by_label)
         if not self.model.has_dim("nO"):
             self.model.set_dim("nO", len(self.labels))
         self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), 10)])
         self._prepare(get_examples())
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """The figures of the scorer, and what the loss has learned.
+
+        With ``spacy_bioie.AdaptiveMix.v1`` that is its alpha under "NAME_alpha", which a weight of
+        0.0 in ``[training.score_weights]`` puts into the table of ``spacy train``.
+        """
+        return {**super().score(examples, **kwargs), **self._learned_figures()}
+
+    def calibrate(self, examples: Iterable[Example]) -> Dict[str, float]:
+        """Set the temperature that makes the probabilities of the spans it finds most likely on
+        held-out documents (Guo et al. 2017).
+
+        It divides the scores, is an attribute of the model and is saved with it. Thresholds mean
+        something else afterwards: choose them anew.
+
+        examples: their predicted documents have been through the components before this one.
+        RETURNS: "temperature", and the expected calibration error over the spans that are found
+            in 15 bins of equal width, "ece_before" and "ece_after".
+        Raises ValueError where no reference holds a mention, or no span is found.
+        """
+        found = fit_temperature(self, self._with_mentions(examples))
+        self.model.attrs[TEMPERATURE] = found[TEMPERATURE]
+        return found
+
+    def tune_thresholds(
+        self, examples: Iterable[Example], *, per_label: bool = False, min_gold: int = 5
+    ) -> Dict[str, Any]:
+        """Set the thresholds that give the best strict micro-F1 on held-out documents.
+
+        The common threshold is the mean of the best ones of resampled documents, see
+        ``threshold_search.averaged_threshold``.
+
+        examples: their predicted documents have been through the components before this one.
+        per_label: a threshold for each label as well, where at least ``min_gold`` gold mentions
+            of it are found.
+        RETURNS: "threshold" and "thresholds" as they now stand in ``cfg``, and the micro-F1 that
+            they reach, "ner_strict_micro_f".
+        Raises ValueError where no reference holds a mention.
+        """
+        found = search_thresholds(self, self._with_mentions(examples), per_label, min_gold)
+        if found.common is None:
+            warnings.warn(
+                f"Component '{self.name}': no gold mention is found, whatever the threshold; the "
+                "thresholds stay as they are.",
+                stacklevel=2,
+            )
+        else:
+            self.cfg["threshold"], self.cfg["thresholds"] = found.common, found.by_label
+        return {
+            "threshold": self.cfg["threshold"],
+            "thresholds": dict(self.cfg["thresholds"]),
+            "ner_strict_micro_f": found.f1,
+        }
 
     def _gold(self, examples: Iterable[Example]) -> List[MentionTable]:
         index = {label: i for i, label in enumerate(self.labels)}
@@ -301,22 +396,46 @@ class NestedSpanCategorizer(TrainablePipe):
             )
 
     def _prepare(self, examples: Iterable[Example]) -> None:
-        total = 0
+        tables: List[MentionTable] = []
 
         def batches() -> Iterator[GoldBatch]:
-            nonlocal total
             for batch in minibatch(examples, 64):
                 gold = self._gold(batch)
-                total += sum(len(table) for table in gold)
+                tables.extend(gold)
                 yield [eg.predicted for eg in batch], gold
 
         lost = self.head.prepare(self.model, batches())
+        total = sum(len(table) for table in tables)
+        if self.weights.balanced:
+            self.cfg["balanced_weights"] = balanced_weights(tables, len(self.labels))
         if lost:
             warnings.warn(
                 f"Component '{self.name}': {lost} of {total} mentions of doc.spans['{self.key}'] "
                 f"cannot be learned: they {self.head.limits}.",
                 stacklevel=2,
             )
+
+    def _check_labels_of(self, setting: str, values: Iterable[str]) -> None:
+        unknown = sorted(set(values) - set(self.labels))
+        if unknown:
+            raise ValueError(
+                f"Component '{self.name}': {setting} are set for {unknown}, which are no labels "
+                f"of it. Expected some of {list(self.labels)}."
+            )
+
+    def _with_mentions(self, examples: Iterable[Example]) -> List[Example]:
+        annotated = [eg for eg in examples if self.key in eg.reference.spans]
+        if not any(len(eg.reference.spans[self.key]) for eg in annotated):
+            raise ValueError(
+                f"Component '{self.name}': there is nothing to tune to, because no reference "
+                f"holds a mention in doc.spans['{self.key}']."
+            )
+        return annotated
+
+    def _learned_figures(self) -> Dict[str, float]:
+        learned_values = getattr(self.head, "learned_values", None)
+        learned = learned_values(self.model) if learned_values else {}
+        return {f"{self.name}_{name}": value for name, value in learned.items()}
 
     def _add_label_of(self, span: Span) -> None:
         if not span.label_:

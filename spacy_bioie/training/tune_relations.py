@@ -2,15 +2,14 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Union, cast
 
 from spacy.language import Language
-from spacy.training import Corpus, Example
-from spacy.util import load_model
+from spacy.training import Example
 
 from ..pipeline.relation_extractor import MentionInput, Metric, RelationExtractor
+from .saved_pipeline import find_component, run_components_before, tune_and_save
 
 
 def tune_relations(
@@ -22,6 +21,7 @@ def tune_relations(
     input: MentionInput = "gold",
     per_predicate: bool = False,
     min_gold: int = 5,
+    progress: bool = False,
 ) -> Dict[str, Any]:
     """Set the thresholds of a pipeline's ``relation_extractor``.
 
@@ -29,19 +29,19 @@ def tune_relations(
     ``RelationExtractor.tune_thresholds``, which says what the other arguments are.
 
     component: name of the ``relation_extractor``; not needed where there is one.
+    progress: show a bar of the documents on standard error.
 
     RETURNS: "threshold", "thresholds" and the micro-F1 that they reach, under the scorer's name.
     Raises ValueError where the component is not there, or the examples hold no relation.
     """
     name = _find_component(nlp, component)
-    examples = list(examples)
-    with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(name)]):
-        docs = nlp.pipe(eg.predicted for eg in examples)
-        for eg, doc in zip(examples, docs, strict=True):
-            eg.predicted = doc
     pipe = cast(RelationExtractor, nlp.get_pipe(name))
     return pipe.tune_thresholds(
-        examples, metric=metric, input=input, per_predicate=per_predicate, min_gold=min_gold
+        run_components_before(nlp, name, examples, progress),
+        metric=metric,
+        input=input,
+        per_predicate=per_predicate,
+        min_gold=min_gold,
     )
 
 
@@ -63,59 +63,18 @@ def tune_saved_pipeline(
     RETURNS: what ``tune_relations`` does.
     Raises OSError or ValueError where something cannot be read, tuned or written.
     """
-    if output is None and not Path(pipeline).is_dir():
-        raise ValueError(
-            f"Pipeline '{pipeline}' is no folder. Expected a folder, or an output folder for the "
-            "tuned pipeline."
-        )
-    if output is not None:
-        _check_replaceable(Path(output))
-    nlp = load_model(pipeline)
-    name = _find_component(nlp, component)
-    result = tune_relations(nlp, Corpus(corpus)(nlp), component=name, **settings)
-    if output is not None:
-        _save(nlp, Path(output))
-    else:
-        _replace_settings(Path(pipeline) / name / "cfg", result)
-    return result
+
+    def tune(nlp: Language, examples: Iterable[Example]) -> Dict[str, Any]:
+        return tune_relations(nlp, examples, component=component, **settings)
+
+    def save_in_place(nlp: Language, folder: Path, result: Dict[str, Any]) -> None:
+        _replace_settings(folder / _find_component(nlp, component) / "cfg", result)
+
+    return tune_and_save(pipeline, corpus, output, tune, save_in_place)
 
 
 def _find_component(nlp: Language, name: Optional[str]) -> str:
-    found = [key for key, pipe in nlp.pipeline if isinstance(pipe, RelationExtractor)]
-    if name is None and len(found) == 1:
-        return found[0]
-    if name not in found:
-        raise ValueError(
-            f"Expected the name of a relation_extractor, got {name!r}. The pipeline has "
-            f"{found or 'none'} among {nlp.pipe_names}."
-        )
-    assert name is not None
-    return name
-
-
-def _check_replaceable(output: Path) -> None:
-    occupied = output.is_dir() and any(output.iterdir()) and not (output / "config.cfg").is_file()
-    if occupied or (output.exists() and not output.is_dir()):
-        raise ValueError(
-            f"Output '{output}' is there and is no pipeline. Expected a new folder, an empty one, "
-            "or a saved pipeline to replace."
-        )
-
-
-def _save(nlp: Language, output: Path) -> None:
-    output = output.resolve()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (
-        output.with_name(f".{output.name}.{os.getpid()}.{suffix}") for suffix in ("new", "old")
-    )
-    try:
-        nlp.to_disk(new)
-        if output.exists():
-            output.rename(old)
-        new.rename(output)
-    finally:
-        for folder in (new, old):
-            shutil.rmtree(folder, ignore_errors=True)
+    return find_component(nlp, RelationExtractor, "relation_extractor", name)
 
 
 def _replace_settings(path: Path, result: Dict[str, Any]) -> None:

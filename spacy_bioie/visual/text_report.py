@@ -1,8 +1,11 @@
-"""A plain-text report of one annotated document."""
+"""What a pipeline finds in a document, as plain text."""
 
-from typing import List, Optional
+from pathlib import Path
+from typing import List, Optional, Union
 
+from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import load_model
 
 from ..annotation import (
     SPANS_KEY,
@@ -11,8 +14,21 @@ from ..annotation import (
     get_relation_rows,
     mention_characters,
     mention_texts,
+    relations_key,
     section_offsets,
 )
+
+
+def annotate_text(pipeline: Union[str, Path, Language], text: str, key: str = SPANS_KEY) -> str:
+    """Annotate a text and describe what was found, see ``text_report``.
+
+    pipeline: name or folder of a trained pipeline, or one that is loaded.
+    text: a title, a line break and an abstract, or any text. Line breaks around it are dropped.
+
+    Raises OSError where the pipeline is not found, and ValueError where it cannot be run.
+    """
+    nlp = pipeline if isinstance(pipeline, Language) else load_model(pipeline)
+    return text_report(nlp(text.strip("\n")), key)
 
 
 def text_report(doc: Doc, key: str = SPANS_KEY) -> str:
@@ -20,7 +36,7 @@ def text_report(doc: Doc, key: str = SPANS_KEY) -> str:
 
     A mention's line has its id, section and character offsets (end exclusive), label, score,
     concept id (``-`` for no link) and text; a relation's line has its score, head, predicate and
-    tail.
+    tail. Relations of the mentions of another key are left out.
     """
     mentions = get_mentions(doc, key)
     texts = dict(zip([m.id for m in mentions], mention_texts(doc, mentions), strict=True))
@@ -39,7 +55,7 @@ def text_report(doc: Doc, key: str = SPANS_KEY) -> str:
             ]
         )
     lines += _columns(rows)
-    relations = get_relation_rows(doc)
+    relations = get_relation_rows(doc) if relations_key(doc) == key else []
     lines += ["", f"Relations ({len(relations)})"]
     lines += _columns(
         [

@@ -70,7 +70,7 @@ def test_tier(folder, tmp_path):
     docs = read_docbin(tmp_path / "gold.spacy", blank_pipeline().vocab)
     assert [doc._.tier for doc in docs] == ["gold"] * 3
     result = run(folder, tmp_path / "gold.json", "--tier", "gold", "-q")
-    assert result.exit_code == 1 and "only docbin keeps it" in result.stderr
+    assert result.exit_code == 1 and "only docbin and jsonl keep it" in result.stderr
 
 
 def test_invalid_input(folder, tmp_path):

@@ -26,7 +26,8 @@ def files(tmp_path):
 
 
 def run(folder, *names, **options):
-    arguments = ["bioie", "evaluate", *(str(folder / name) for name in names)]
+    paths = (name if name.startswith("-") else str(folder / name) for name in names)
+    arguments = ["bioie", "evaluate", *paths]
     for name, value in options.items():
         arguments += [f"--{name}", str(value)]
     return CliRunner().invoke(app, arguments)
@@ -59,6 +60,16 @@ def test_comparison(files):
     assert "A - B" in result.stdout
     again = run(files, "gold.json", "pred.json", compare=files / "worse.json", **options)
     assert again.stdout == result.stdout
+
+
+def test_progress_bar(files):
+    options = {"task": "ner", "compare": files / "worse.json", "resamples": 50}
+    result = run(files, "gold.json", "pred.json", **options)
+    # of the intervals, and of both systems of the comparison
+    assert result.stderr.count("50/50") == 3 and "Bootstrap" in result.stderr
+    assert "Bootstrap" not in result.stdout
+    quiet = run(files, "gold.json", "pred.json", "--quiet", **options)
+    assert quiet.stderr == "" and quiet.stdout == result.stdout
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,13 @@ def test_writes_a_tuned_pipeline_and_prints_the_thresholds(run, saved, tmp_path)
     assert cfg["threshold"] == pytest.approx(result["threshold"])
 
 
+def test_progress_bar(run, saved, tmp_path):
+    done = run(*saved, "-o", tmp_path / "out")
+    assert f"{len(TRAIN) * 2 - 2}/{len(TRAIN) * 2 - 2}" in done.stderr, done.stderr
+    quiet = run(*saved, "-o", tmp_path / "out", "--quiet")
+    assert quiet.stderr == "" and quiet.stdout == done.stdout
+
+
 def test_names_what_is_wrong(run, saved, tmp_path):
     model, corpus = saved
     (tmp_path / "notes.txt").write_text("mine", encoding="utf8")

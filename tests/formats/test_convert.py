@@ -122,6 +122,9 @@ def test_tiers_stay_with_their_documents(source, tmp_path):
     assert tiers(tmp_path / "train.spacy") == {"1": "gold", "3": "silver"}
     examples = Corpus(tmp_path / "train.spacy")(blank_pipeline())
     assert [eg.reference._.tier for eg in examples] == ["gold", "silver"]
+    convert(tmp_path / "train.spacy", tmp_path / "train.jsonl")
+    convert(tmp_path / "train.jsonl", tmp_path / "again.spacy")
+    assert tiers(tmp_path / "again.spacy") == {"1": "gold", "3": "silver"}
     convert(parts, tmp_path / "bronze.spacy", tier="bronze")
     assert set(tiers(tmp_path / "bronze.spacy").values()) == {"bronze"}
 
@@ -153,7 +156,7 @@ def test_sample_corpus_to_json_to_docbin(sample_dir, tmp_path):
         ({"symmetric": ["x"]}, "Symmetric labels were named without pairs of concepts"),
         ({"split": "train"}, "A split was named for gutbrainie: only inline"),
         ({"year": 2025}, "A year was named for docbin: only gutbrainie"),
-        ({"tier": "gold", "target": "jsonl"}, "A tier was named for jsonl: only docbin keeps"),
+        ({"tier": "gold", "target": "inline"}, "named for inline: only docbin and jsonl keep it"),
         ({"year": 2024, "target": "gutbrainie"}, "Unknown year 2024"),
         ({"lang": "xyz"}, "'xyz' cannot be loaded: .* No module named 'spacy.lang.xyz'"),
     ],

@@ -2,77 +2,55 @@
 
 import numpy
 import pytest
-import spacy
 import torch
-from thinc.api import Adam, Model
+from thinc.api import Adam
+from thinc.types import ArgsKwargs
 
 from spacy_bioie.models.crf import mask_illegal
+from spacy_bioie.models.losses import (
+    AdaptiveMix_v1,
+    CrfLikelihood_v1,
+    TokenCrossEntropy_v1,
+)
 from spacy_bioie.models.span_head import get_span_head
 from spacy_bioie.models.span_tagger import SpanTagger_v1
-from spacy_bioie.models.tagger_module import tagger_module
+from spacy_bioie.models.tag_schemes import N_ROLES
 from spacy_bioie.models.tagging import encode_spans
 
-WIDTH = 5
-ALL_HEADS = pytest.mark.parametrize(
-    "chains,decoder",
-    [("joint", "argmax"), ("joint", "crf"), ("per_label", "argmax"), ("per_label", "crf")],
+from .tagger_models import (
+    ALL_HEADS,
+    BOTH_SCHEMES,
+    WIDTH,
+    get_module,
+    make_docs,
+    make_gold,
+    make_model,
+    token_vectors,
 )
+
+LAYERS = [{}, {"hidden_size": 6}, {"hidden_size": 6, "n_layers": 2}, {"lstm_size": 4}]
+LAYERS.append({"lstm_size": 3, "hidden_size": 6})
+ALL_LAYERS = pytest.mark.parametrize("layers", LAYERS, ids=lambda x: "-".join(x) or "linear")
 
 
 @pytest.fixture(scope="module")
 def docs():
-    nlp = spacy.blank("en")
-    texts = ["Gut bacteria\nof mice and men  change .", "", "Sleep", "  ", "a b c d"]
-    return [nlp(text) for text in texts]
+    return make_docs()
 
 
 @pytest.fixture(scope="module")
 def gold():
-    tables = [[(0, 2, 0), (4, 5, 1), (3, 5, 2)], [], [(0, 1, 1)], [], [(0, 3, 2), (1, 3, 0)]]
-    return [numpy.asarray(rows, dtype="int64").reshape((-1, 3)) for rows in tables]
+    return make_gold()
 
 
-def token_vectors(dtype="float32"):
-    """A layer without parameters: random vectors, the same for the same text."""
-
-    def forward(model, docs, is_train):
-        out = []
-        for doc in docs:
-            generator = numpy.random.default_rng(len(doc.text))
-            vectors = model.attrs["scale"] * generator.normal(size=(len(doc), WIDTH))
-            out.append(vectors.astype(dtype))
-
-        def backprop(d_out):
-            model.attrs["gradient"] = d_out
-            return []
-
-        return out, backprop
-
-    return Model("token_vectors", forward, dims={"nO": WIDTH}, attrs={"scale": 1.0})
-
-
-def make_model(chains="joint", decoder="crf", *, n_labels=3, dtype="float32", **settings):
-    torch.manual_seed(0)
-    settings = {"dropout": 0.0, **settings}
-    model = SpanTagger_v1(token_vectors(dtype), chains, decoder, **settings)
-    model.set_dim("nO", n_labels)
-    model.initialize(X=None)
-    module = get_module(model)
-    for name, parameter in module.named_parameters():
-        if name.startswith("crf"):
-            torch.nn.init.normal_(parameter)
-    return model
-
-
-def get_module(model):
-    return tagger_module(model.get_ref("head"))
-
-
+@BOTH_SCHEMES
 @ALL_HEADS
-def test_shapes(docs, chains, decoder):
-    model = make_model(chains, decoder)
+def test_shapes(docs, chains, decoder, scheme):
+    model = make_model(chains, decoder, scheme=scheme)
     output = model.predict(docs)
-    n_chains, n_tags = (1, 7) if chains == "joint" else (3, 3)
+    n_chains, n_tags = (
+        (1, 1 + 3 * N_ROLES[scheme]) if chains == "joint" else (3, 1 + N_ROLES[scheme])
+    )
     words = sum(not token.is_space for doc in docs for token in doc)
     assert output.emissions.shape == (words, n_chains, n_tags)
     assert [x.shape for x in output.crf] == (
@@ -84,7 +62,24 @@ def test_shapes(docs, chains, decoder):
 
 @ALL_HEADS
 def test_gradients_through_the_wrapper_agree_with_finite_differences(docs, gold, chains, decoder):
-    model = make_model(chains, decoder, hidden_size=4, dtype="float64")
+    check_gradients(make_model(chains, decoder, hidden_size=4, dtype="float64"), docs, gold)
+
+
+@ALL_LAYERS
+def test_gradients_of_other_layers(docs, gold, layers):
+    check_gradients(make_model("per_label", "argmax", dtype="float64", **layers), docs, gold)
+
+
+@pytest.mark.parametrize("mode", ["learned", "bounded", "fixed", "uncertainty"])
+def test_gradients_of_a_mixed_loss(docs, gold, mode):
+    model = make_model(dtype="float64", scheme="BIOES", loss=AdaptiveMix_v1(mode, "sequence"))
+    assert ("loss_alpha" in dict(get_module(model).named_parameters())) == (mode != "fixed")
+    weights = {"doc_weights": numpy.asarray([0.5, 1, 2, 1, 1.5]), "label_weights": numpy.ones(3)}
+    weights["label_weights"][1] = 4.0
+    check_gradients(model, docs, gold, **weights)
+
+
+def check_gradients(model, docs, gold, **weights):
     module = get_module(model).double()  # single precision is too coarse for small steps
     model.get_ref("head").attrs["convert_inputs"] = double_inputs
     head = get_span_head(model)
@@ -92,16 +87,21 @@ def test_gradients_through_the_wrapper_agree_with_finite_differences(docs, gold,
     def loss():
         output = model.predict(docs)
         assert output.emissions.dtype == "float64"
-        return head.loss(output, gold)[0]
+        return head.loss(output, gold, **weights)[0]
 
     vectors = model.get_ref("tok2vec")
     output, backprop = model.begin_update(docs)
-    backprop(head.loss(output, gold)[1])
+    backprop(head.loss(output, gold, **weights)[1])
     generator = numpy.random.default_rng(0)
     names = dict(module.named_parameters())
     crf_names = {"crf_start", "crf_transitions", "crf_end"}
-    assert set(names) >= {"head_hidden.weight", "head_output.weight", "head_output.bias"}
-    assert (crf_names <= set(names)) == (decoder == "crf")
+    settings = module.settings
+    expected = {
+        f"head_hidden.{i}.weight" for i in range(settings.n_layers * bool(settings.hidden_size))
+    }
+    assert set(names) >= {"head_output.weight", "head_output.bias", *expected}
+    assert ("head_lstm.weight_hh_l0_reverse" in names) == bool(settings.lstm_size)
+    assert (crf_names <= set(names)) == (settings.decoder == "crf")
     step = 1e-5
     for name, parameter in names.items():
         assert float(parameter.grad.abs().sum()) > 0.0, name
@@ -126,11 +126,9 @@ def test_gradients_through_the_wrapper_agree_with_finite_differences(docs, gold,
         assert bool(numpy.abs(d).sum() > 0) == bool(doc.text.strip())
 
 
-def double_inputs(model, vectors, is_train):
-    from thinc.types import ArgsKwargs
-
-    tensor = torch.from_numpy(vectors.astype("float64")).requires_grad_(is_train)
-    return ArgsKwargs((tensor,), {}), lambda d: d.args[0].numpy()
+def double_inputs(model, X, is_train):
+    tensor = torch.from_numpy(X.vectors.astype("float64")).requires_grad_(is_train)
+    return ArgsKwargs((tensor, X.lengths), {}), lambda d: d.args[0].numpy()
 
 
 @ALL_HEADS
@@ -147,16 +145,36 @@ def test_weight_scales_the_gradient_and_not_the_loss(docs, gold, chains, decoder
         numpy.testing.assert_allclose(w, 0.25 * d, rtol=1e-5, atol=1e-8)
 
 
+@BOTH_SCHEMES
 @ALL_HEADS
-def test_learns_and_decodes_its_gold(docs, gold, chains, decoder):
-    model = make_model(chains, decoder, hidden_size=64)
+def test_learns_and_decodes_its_gold(docs, gold, chains, decoder, scheme):
+    check_learning(make_model(chains, decoder, scheme=scheme, hidden_size=64), docs, gold)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lstm_size": 16},
+        {"lstm_size": 16, "hidden_size": 32},
+        {"hidden_size": 64, "n_layers": 2},
+        {"hidden_size": 64, "loss": CrfLikelihood_v1("sequence")},
+        {"hidden_size": 64, "loss": AdaptiveMix_v1("learned")},
+        {"hidden_size": 64, "loss": AdaptiveMix_v1("uncertainty", "sequence")},
+    ],
+)
+def test_other_layers_and_losses_learn_too(docs, gold, settings):
+    check_learning(make_model("per_label", "crf", scheme="BIOES", **settings), docs, gold)
+
+
+def check_learning(model, docs, gold):
     head = get_span_head(model)
     optimizer = Adam(0.02)
     for _ in range(150):
         output, backprop = model.begin_update(docs)
         backprop(head.loss(output, gold)[1])
         model.finish_update(optimizer)
-    kept = encode_spans(head.sequences(docs), gold, 3, output.emissions.shape[1])[1]
+    n_chains = output.emissions.shape[1]
+    kept = encode_spans(head.sequences(docs), gold, 3, n_chains, head.scheme)[1]
     found = head.decode(model.predict(docs))
     for table, mask, spans in zip(gold, kept, found, strict=True):
         assert sorted(zip(*spans[:3], strict=True)) == sorted(map(tuple, table[mask].tolist()))
@@ -173,20 +191,27 @@ def test_nested_gold_needs_chains_per_label(docs, gold):
         assert ("per_label" in head.limits) == (chains == "joint")
 
 
+@BOTH_SCHEMES
 @pytest.mark.parametrize("chains", ["joint", "per_label"])
-def test_crf_starts_from_the_frequencies_of_the_gold_tags(docs, gold, chains):
-    model = make_model(chains, "crf")
+def test_crf_starts_from_the_frequencies_of_the_gold_tags(docs, gold, chains, scheme):
+    model = make_model(chains, "crf", scheme=scheme)
     module = get_module(model)
     head = get_span_head(model)
     head.prepare(model, [(docs, gold)])
-    start, transitions = mask_illegal(module.crf_start, module.crf_transitions)
+    start, transitions, _ = mask_illegal(
+        module.crf_start, module.crf_transitions, module.crf_end, scheme
+    )
     torch.testing.assert_close(start.exp().sum(-1), torch.ones(start.shape[:1]))
     torch.testing.assert_close(transitions.exp().sum(-1), torch.ones(transitions.shape[:2]))
     assert all(bool(p.isfinite().all()) for p in module.parameters())
-    # two spans go on after B, and each of the legal steps counts once more than it is seen
-    seen = transitions[0, 5, 6] if chains == "joint" else transitions[0, 1, 2]
-    expected = 3 / (2 + 5) if chains == "joint" else 3 / (2 + 3)
-    assert float(seen.exp().detach()) == pytest.approx(expected)
+    # two spans of the last label with one chain, one of them longer than two words; each of the
+    # legal steps counts once more than it is seen
+    begin = 1 + N_ROLES[scheme] * (2 if chains == "joint" else 0)
+    seen = transitions[0, begin, begin + 1].exp().detach()
+    if scheme == "BIO":  # both spans go on after B
+        assert float(seen) == pytest.approx(3 / (2 + (5 if chains == "joint" else 3)))
+    else:  # after B comes I or E
+        assert float(seen) == pytest.approx(2 / 4 if chains == "joint" else 1 / 4)
 
 
 @pytest.mark.parametrize("chains", ["joint", "per_label"])
@@ -233,20 +258,44 @@ def test_argmax_score_is_the_product_of_tag_probabilities(docs):
     assert spans.scores[0] == pytest.approx(0.8 * 0.6 * 0.6, abs=1e-6)
 
 
-def test_crf_never_decodes_illegal_tags(docs):
-    model = make_model("joint", "crf", n_labels=2)
+def test_argmax_score_with_tags_of_ends(docs):
+    model = make_model("joint", "argmax", n_labels=1, scheme="BIOES")
+    output = model.predict([docs[4]])
+    p = {
+        "O": (0.7, 0.1, 0.05, 0.1, 0.05),
+        "B": (0.1, 0.8, 0.05, 0.05, 0.0001),
+        "E": (0.1, 0.1, 0.1, 0.6, 0.1),
+        "S": (0.1, 0.1, 0.2, 0.1, 0.5),
+    }
+    output.emissions[:, 0] = numpy.log([p["S"], p["B"], p["E"], p["O"]])
+    (spans,) = get_span_head(model).decode(output)
+    assert (spans.starts.tolist(), spans.ends.tolist()) == ([0, 1], [1, 3])
+    assert spans.scores == pytest.approx([0.5, 0.8 * 0.6], abs=1e-4)
+    output.emissions[:, 0] = numpy.log([p["B"], p["O"], p["O"], p["B"]])  # spans left open
+    (spans,) = get_span_head(model).decode(output)
+    assert (spans.starts.tolist(), spans.ends.tolist()) == ([0, 3], [1, 4])
+    assert spans.scores == pytest.approx([0.8 * (1 - 0.05 - 0.1), 0.8], abs=1e-4)
+
+
+@BOTH_SCHEMES
+def test_crf_never_decodes_illegal_tags(docs, scheme):
+    model = make_model("joint", "crf", n_labels=2, scheme=scheme)
     output = model.predict(docs)
     output.emissions[:] = 0.0
-    output.emissions[:, 0, 4] = 50.0  # I of the second label, everywhere
+    output.emissions[:, 0, 2 + N_ROLES[scheme]] = 50.0  # I of the second label, everywhere
     spans = get_span_head(model).decode(output)
     borders = [(s.starts.tolist(), s.ends.tolist(), s.labels.tolist()) for s in spans]
-    # each section becomes one span that starts with B
-    assert borders[0] == ([0, 3], [2, 10], [1, 1])
+    # a section with room for I becomes one span that starts with B, and ends with E if there is one
+    if scheme == "BIO":
+        assert borders[0] == ([0, 3], [2, 10], [1, 1])
+    assert [column[-1] for column in borders[0]] == [3, 10, 1]
     assert borders[4] == ([0], [4], [1])
 
 
-def test_batch_equals_single(docs):
-    model = make_model("per_label", "crf")
+@ALL_LAYERS
+@BOTH_SCHEMES
+def test_batch_equals_single(docs, scheme, layers):
+    model = make_model("per_label", "crf", scheme=scheme, **layers)
     head = get_span_head(model)
     together = head.decode(model.predict(docs))
     for doc, spans in zip(docs, together, strict=True):
@@ -256,15 +305,23 @@ def test_batch_equals_single(docs):
         numpy.testing.assert_allclose(alone.scores, spans.scores, rtol=1e-4, atol=1e-6)
 
 
-@ALL_HEADS
-def test_saves_its_sizes_with_its_parameters(docs, chains, decoder):
-    model = make_model(chains, decoder, hidden_size=4)
-    other = SpanTagger_v1(token_vectors(), chains, decoder, hidden_size=4)
+@pytest.mark.parametrize(
+    "chains,decoder,layers",
+    [
+        ("joint", "argmax", LAYERS[0]),
+        ("joint", "crf", LAYERS[1]),
+        ("per_label", "argmax", LAYERS[2]),
+        ("per_label", "crf", {**LAYERS[3], "scheme": "BIOES", "loss": AdaptiveMix_v1(alpha=0.3)}),
+    ],
+)
+def test_saves_its_sizes_with_its_parameters(docs, chains, decoder, layers):
+    model = make_model(chains, decoder, **layers)
+    other = SpanTagger_v1(token_vectors(), chains, decoder, **layers)
     other.from_bytes(model.to_bytes())
     assert other.get_dim("nO") == 3
     expected, found = model.predict(docs), other.predict(docs)
     numpy.testing.assert_array_equal(found.emissions, expected.emissions)
-    for a, b in zip(found.crf, expected.crf, strict=True):
+    for a, b in zip(found.crf + found.learned, expected.crf + expected.learned, strict=True):
         numpy.testing.assert_array_equal(a, b)
 
 
@@ -313,8 +370,25 @@ def test_white_space_has_no_gradient(docs, gold):
         {"hidden_size": -1},
         {"dropout": 1.0},
         {"max_length": 1},
+        {"n_layers": 0},
+        {"lstm_size": -1},
+        {"scheme": "IOB1"},
     ],
 )
 def test_settings_are_checked(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         SpanTagger_v1(token_vectors(), **setting)
+
+
+@pytest.mark.parametrize(
+    "decoder,loss",
+    [
+        ("crf", TokenCrossEntropy_v1()),
+        ("argmax", CrfLikelihood_v1()),
+        ("argmax", AdaptiveMix_v1()),
+    ],
+)
+def test_loss_and_decoder_have_to_go_together(decoder, loss):
+    message = f"{type(loss).__name__} does not go with the decoder '{decoder}'"
+    with pytest.raises(ValueError, match=message):
+        SpanTagger_v1(token_vectors(), decoder=decoder, loss=loss)

@@ -8,6 +8,7 @@ from spacy_bioie.models.tagging import (
     count_tags,
     decode_tags,
     encode_spans,
+    label_weights_of_tags,
     select_flat,
     word_sequences,
 )
@@ -24,8 +25,8 @@ def table(*rows):
     return numpy.asarray(rows, dtype="int64").reshape((-1, 3))
 
 
-def spans_of(words, tags, n_labels):
-    found = decode_tags(words, tags)
+def spans_of(words, tags, n_labels, scheme="BIO"):
+    found = decode_tags(words, tags, scheme)
     per_chain = n_labels // tags.shape[1]
     rows = zip(found.first, found.last, found.chain * per_chain + found.label, strict=True)
     return sorted(tuple(int(value) for value in row) for row in rows)
@@ -59,16 +60,43 @@ def test_long_sections_are_cut_after_sentences(blank):
     assert word_sequences([blank("word " * 25)], 10).lengths.tolist() == [10, 10, 5]
 
 
+BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+
+
+@BOTH_SCHEMES
 @pytest.mark.parametrize("n_chains", [1, 3])
-def test_round_trip(blank, n_chains):
+def test_round_trip(blank, n_chains, scheme):
     docs = [blank("a b c d e f"), blank(""), blank("a b c\nd e f")]
     gold = [table((0, 2, 1), (2, 3, 1), (3, 4, 0), (4, 6, 2)), NO_SPANS, table((0, 3, 2))]
     words = word_sequences(docs, 100)
-    tags, kept = encode_spans(words, gold, 3, n_chains)
+    tags, kept = encode_spans(words, gold, 3, n_chains, scheme)
     assert tags.shape == (12, n_chains)
     assert [mask.tolist() for mask in kept] == [[True] * 4, [], [True]]
     expected = [(0, 2, 1), (2, 3, 1), (3, 4, 0), (4, 6, 2), (6, 9, 2)]
-    assert spans_of(words, tags, 3) == expected
+    assert spans_of(words, tags, 3, scheme) == expected
+
+
+def test_numbers_of_tags(blank):
+    words = word_sequences([blank("a b c d e f")], 100)
+    gold = [table((0, 3, 1), (3, 4, 0), (4, 6, 1))]
+    tags, _ = encode_spans(words, gold, 2, 1, "BIO")
+    assert tags[:, 0].tolist() == [3, 4, 4, 1, 3, 4]
+    tags, _ = encode_spans(words, gold, 2, 1, "BIOES")
+    assert tags[:, 0].tolist() == [5, 6, 7, 4, 5, 7]
+    tags, _ = encode_spans(words, gold, 2, 2, "BIOES")
+    assert tags.T.tolist() == [[0, 0, 0, 4, 0, 0], [1, 2, 3, 0, 1, 3]]
+
+
+@BOTH_SCHEMES
+@pytest.mark.parametrize("n_chains", [1, 2])
+def test_weights_of_labels(blank, n_chains, scheme):
+    words = word_sequences([blank("a b c d e f")], 100)
+    tags, _ = encode_spans(words, [table((0, 3, 1), (3, 4, 0))], 2, n_chains, scheme)
+    found = label_weights_of_tags(tags, numpy.asarray([0.5, 3.0]), scheme)
+    by_chain = (
+        [[3, 3, 3, 0.5, 1, 1]] if n_chains == 1 else [[1, 1, 1, 0.5, 1, 1], [3, 3, 3, 1, 1, 1]]
+    )
+    assert found.T.tolist() == by_chain
 
 
 def test_nested_spans_live_in_chains_of_their_own(blank):
@@ -123,6 +151,19 @@ def test_decoding_of_illegal_tags(blank):
     assert spans_of(words, tags, 2) == [(0, 1, 0), (1, 2, 1), (2, 3, 1), (3, 5, 1)]
 
 
+def test_decoding_of_illegal_tags_with_ends_and_singles(blank):
+    words = word_sequences([blank("a b c d e f\ng h")], 100)
+    # of one label: B that nothing goes on with, S, E after S, I and E after O; B at the end of
+    # the sequence; E at the start of the next one; I of another label after B
+    tags = numpy.asarray([1, 4, 3, 0, 2, 1, 3, 1])[:, None]
+    assert spans_of(words, tags, 2, "BIOES") == [
+        *((0, 1, 0), (1, 2, 0), (2, 3, 0), (4, 5, 0), (5, 6, 0), (6, 7, 0), (7, 8, 0))
+    ]
+    tags = numpy.asarray([1, 2, 3, 2, 3, 1, 6, 7])[:, None]
+    words = word_sequences([blank("a b c d e f g h")], 100)
+    assert spans_of(words, tags, 2, "BIOES") == [(0, 3, 0), (3, 5, 0), (5, 6, 0), (6, 8, 1)]
+
+
 @pytest.mark.parametrize("n_chains", [1, 2])
 def test_counts_of_tags(blank, n_chains):
     words = word_sequences([blank("a b c\nd e"), blank("f")], 100)
@@ -135,7 +176,8 @@ def test_counts_of_tags(blank, n_chains):
     assert counts.transitions.tolist() == [first, second][:n_chains]
 
 
-def test_random_round_trips(blank):
+@BOTH_SCHEMES
+def test_random_round_trips(blank, scheme):
     generator = numpy.random.default_rng(0)
     docs = [blank("w " * 40) for _ in range(5)]
     words = word_sequences(docs, 13)
@@ -146,13 +188,13 @@ def test_random_round_trips(blank):
             ends = numpy.minimum(starts + generator.integers(1, 6, 30), 40)
             gold.append(numpy.column_stack([starts, ends, generator.integers(0, 4, 30)]))
         for n_chains in (1, 4):
-            tags, kept = encode_spans(words, gold, 4, n_chains)
+            tags, kept = encode_spans(words, gold, 4, n_chains, scheme)
             expected = {
                 (40 * d + i, 40 * d + j, label)
                 for d, (rows, mask) in enumerate(zip(gold, kept, strict=True))
                 for i, j, label in rows[mask].tolist()
             }
-            assert spans_of(words, tags, 4) == sorted(expected)
+            assert spans_of(words, tags, 4, scheme) == sorted(expected)
 
 
 def test_select_flat_equals_greedy_choice():

@@ -235,6 +235,137 @@ def test_training_evidence_comes_first():
     assert links(docs)[0] == ["C3", "C4"]
 
 
+def abbreviated(nlp):
+    """A document that calls the gut microbiota GM, as read by the component that finds this."""
+    doc = nlp.make_doc("The gut microbiota ( GM ) differed . GM again , and GM-like things .")
+    return nlp.get_pipe("abbreviations")(doc)
+
+
+def add_short_forms(doc, short="GM"):
+    found = [token.i for token in doc if token.text == short]
+    set_mentions(doc, "sc", [Mention(i, i + 1, "thing") for i in found])
+    return doc
+
+
+def linker_of_abbreviations(**settings):
+    nlp = make_nlp(context_weight=0.0, n_search=0, **settings)
+    nlp.add_pipe("abbreviations", first=True)
+    start(nlp)
+    return nlp
+
+
+def test_names_are_looked_up_with_abbreviations_expanded():
+    nlp = linker_of_abbreviations()
+    doc = nlp(add_short_forms(abbreviated(nlp)))
+    assert len(doc.spans["sc"]) > 1 and set(links([doc])[0]) == {"C2"}
+    # another document does not say what it means
+    other = nlp(add_short_forms(nlp.make_doc("GM differed .")))
+    assert links([other]) == [[""]]
+    without = linker_of_abbreviations(expand_abbreviations=False)
+    doc = without(add_short_forms(abbreviated(without)))
+    assert set(links([doc])[0]) == {""}
+
+
+def test_abbreviations_leave_the_name_as_written_in_use():
+    nlp = linker_of_abbreviations()
+    doc = abbreviated(nlp)
+    linker = nlp.get_pipe("faiss_entity_linker")
+    linker.set_kb(
+        lambda vocab: build_knowledge_base([*CONCEPTS, Concept("C5", "GM")], vocab=vocab)[0]
+    )
+    mention = get_mentions(add_short_forms(doc))[0]
+    plain = nlp.make_doc(doc.text)
+    ((both,), (one,)) = linker.link([doc, plain], [[mention], [mention]])
+    assert [concept_id for concept_id, _ in both] == ["C2", "C5"]
+    assert one == [pair for pair in both if pair[0] == "C5"]
+
+
+def test_training_contrasts_candidates_of_expanded_names(monkeypatch):
+    """The wrong candidates of a mention are those that prediction has to choose from."""
+    seen = []
+
+    def spy(kb, pairs, gold, settings, n):
+        seen.append(set(pairs.concepts.tolist()))
+        return pairs.concepts[:0]
+
+    monkeypatch.setattr("spacy_bioie.pipeline.linker_training.hard_negatives", spy)
+    nlp = make_nlp(n_search=0)
+    nlp.add_pipe("abbreviations", first=True)
+    start(nlp)
+    doc = abbreviated(nlp)
+    reference = add_short_forms(doc.copy())
+    mentions = [Mention(m.start, m.end, m.label, kb_id="C2") for m in get_mentions(reference)]
+    set_mentions(reference, "sc", mentions)
+    nlp.get_pipe("faiss_entity_linker").update([Example(doc, reference)])
+    kb = nlp.get_pipe("faiss_entity_linker").kb
+    assert seen == [{kb.tables.concept_row("C2")}]
+
+
+MARKS = "depression one , depression two , depression three ."
+
+
+def coherent_nlp(monkeypatch, by_place, coherence=True, **settings):
+    """A linker whose contexts say what is written here, for each mention the cosine with C1, C3."""
+    settings = {"coherence": coherence, "n_search": 0, **settings}
+    nlp = make_nlp(context_weight=1.0, prior_weight=0.0, **settings)
+    start(nlp)
+    kb = nlp.get_pipe("faiss_entity_linker").kb
+
+    def stub(model, kb_, docs, mentions, pairs, component):
+        rows = [by_place[mention.start] for row in mentions for mention in row]
+        columns = {kb.tables.concept_row("C1"): 0, kb.tables.concept_row("C3"): 1}
+        found = zip(pairs.mentions.tolist(), pairs.concepts.tolist(), strict=True)
+        return numpy.asarray([rows[i][columns[concept]] for i, concept in found])
+
+    monkeypatch.setattr("spacy_bioie.pipeline.faiss_entity_linker.context_cosines", stub)
+    return nlp
+
+
+def marked(nlp, labels=("thing",) * 3):
+    doc = nlp.make_doc(MARKS)
+    places = [token.i for token in doc if token.text == "depression"]
+    set_mentions(
+        doc, "sc", [Mention(i, i + 1, label) for i, label in zip(places, labels, strict=True)]
+    )
+    return doc
+
+
+SURE, UNSURE, OPPOSED = (0.9, -0.9), (0.50, 0.51), (0.0, 1.0)
+
+
+def test_mentions_of_one_text_get_one_concept_unless_contexts_disagree(monkeypatch):
+    contexts = {0: SURE, 3: UNSURE, 6: OPPOSED}
+    nlp = coherent_nlp(monkeypatch, contexts)
+    (found,) = candidates([nlp(marked(nlp))])
+    assert [row[0][0] for row in found] == ["C1", "C1", "C3"]
+    assert all(row == sorted(row, key=lambda pair: -pair[1]) for row in found)
+    assert all(0 <= score <= 1 for row in found for _, score in row)
+    # mentions of another label or another document have no part in it
+    assert links([nlp(marked(nlp, ("thing", "other", "more")))]) == [["C1", "C3", "C3"]]
+    separate = [marked(nlp) for _ in range(3)]
+    for doc, mention in zip(separate, get_mentions(separate[0]), strict=True):
+        set_mentions(doc, "sc", [mention])
+    assert links(pipe(nlp, separate)) == [["C1"], ["C3"], ["C3"]]
+    without = coherent_nlp(monkeypatch, contexts, coherence=False)
+    assert links([without(marked(without))]) == [["C1", "C3", "C3"]]
+
+
+def test_coherence_margin_says_what_disagreement_is(monkeypatch):
+    contexts = {0: SURE, 3: SURE, 6: OPPOSED}
+    for margin, last in ((0.0, "C3"), (1.0, "C1")):
+        nlp = coherent_nlp(monkeypatch, contexts, coherence_margin=margin)
+        assert links([nlp(marked(nlp))]) == [["C1", "C1", last]]
+
+
+def test_without_context_coherence_changes_nothing():
+    found = []
+    for coherence in (True, False):
+        nlp = make_nlp(context_weight=0.0, coherence=coherence)
+        start(nlp)
+        found.append(candidates([nlp(marked(nlp))]))
+    assert found[0] == found[1] and found[0][0][0]
+
+
 def test_scores_on_gold_and_predicted_input(trained):
     figures = trained.evaluate(make_examples(trained))
     # nothing in the pipeline finds mentions, but the candidates of gold mentions are scored
@@ -305,6 +436,7 @@ def test_unknown_links_are_warned_of():
         ("top_k", 0),
         ("n_search", -1),
         ("context_weight", -0.1),
+        ("coherence_margin", -0.1),
         ("temperature", 0.0),
         ("device", "tpu"),
     ],

@@ -1,4 +1,4 @@
-"""The component nested_spancat, alone and on a shared tok2vec or transformer."""
+"""The component nested_spancat by itself."""
 
 import warnings
 
@@ -7,104 +7,27 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.util import fix_random_seed, load_config_from_str
+from spacy.util import load_config_from_str
 from thinc.api import Model
 
 from spacy_bioie.annotation import Mention, get_mentions, set_mentions
 from spacy_bioie.pipeline.nested_spancat import NestedSpanCategorizer
 
-GUT = "Gut bacteria\nGut bacteria of mice change  anxiety."
-TRAIN = [
-    (
-        GUT,
-        [
-            (0, 12, "bacteria"),
-            (13, 25, "bacteria"),
-            (29, 33, "animal"),
-            (42, 49, "DDF"),
-        ],
-    ),
-    ("Depression\nThe small intestine of rats and depression", None),
-    ("Nothing here.", []),
-    ("", []),
-]
-TRAIN[1] = (
-    TRAIN[1][0],
-    [(0, 10, "DDF"), (15, 30, "anatomical location"), (34, 38, "animal"), (43, 53, "DDF")],
+from ..span_pipeline import (
+    ALL_HEADS,
+    GUT,
+    NESTED,
+    TOK2VEC,
+    TRAIN,
+    assert_same_spans,
+    borders,
+    gold_borders,
+    make_examples,
+    make_nlp,
+    model_config,
+    scores_of,
+    train,
 )
-NESTED = [
-    (GUT, [*TRAIN[0][1], (0, 3, "anatomical location"), (13, 16, "anatomical location")]),
-    *TRAIN[1:],
-]
-TOK2VEC = {
-    "@architectures": "spacy.HashEmbedCNN.v2",
-    "pretrained_vectors": None,
-    "width": 32,
-    "depth": 2,
-    "embed_size": 300,
-    "window_size": 1,
-    "maxout_pieces": 2,
-    "subword_features": True,
-}
-ALL_HEADS = pytest.mark.parametrize(
-    "chains,decoder",
-    [("joint", "argmax"), ("joint", "crf"), ("per_label", "argmax"), ("per_label", "crf")],
-)
-
-
-def model_config(chains="joint", decoder="crf", tok2vec=TOK2VEC, **settings):
-    return {
-        "@architectures": "spacy_bioie.SpanTagger.v1",
-        "chains": chains,
-        "decoder": decoder,
-        "tok2vec": tok2vec,
-        **settings,
-    }
-
-
-def make_nlp(chains="joint", decoder="crf", *, model=None, **config):
-    fix_random_seed(0)
-    nlp = spacy.blank("en")
-    model = model_config(chains, decoder) if model is None else model
-    nlp.add_pipe("nested_spancat", config={"model": model, **config})
-    return nlp
-
-
-def make_examples(nlp, data=TRAIN, key="sc"):
-    examples = []
-    for text, spans in data:
-        reference = nlp.make_doc(text)
-        found = [reference.char_span(i, j, label=label) for i, j, label in spans]
-        set_mentions(reference, key, [Mention(s.start, s.end, s.label_) for s in found])
-        examples.append(Example(nlp.make_doc(text), reference))
-    return examples
-
-
-def train(nlp, examples, steps=60):
-    optimizer = nlp.initialize(lambda: examples)
-    losses = {}
-    for _ in range(steps):
-        losses = {}
-        nlp.update(examples, sgd=optimizer, losses=losses)
-    return losses
-
-
-def borders(doc, key="sc"):
-    return sorted((m.start, m.end, m.label) for m in get_mentions(doc, key))
-
-
-def gold_borders(example, key="sc"):
-    return borders(example.reference, key)
-
-
-def assert_same_spans(doc, other):
-    assert borders(doc) == borders(other)
-    assert [s.id_ for s in doc.spans["sc"]] == [s.id_ for s in other.spans["sc"]]
-    numpy.testing.assert_allclose(scores_of(doc), scores_of(other), rtol=1e-3, atol=1e-5)
-
-
-def scores_of(doc, key="sc"):
-    return numpy.asarray(doc.spans[key].attrs.get("scores", []), dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -361,121 +284,6 @@ def test_a_document_of_100000_characters(chains):
     assert len(scores_of(doc)) == len(doc.spans["sc"])
 
 
-def listener(width=32):
-    return {"@architectures": "spacy.Tok2VecListener.v1", "width": width, "upstream": "*"}
-
-
-def make_shared_nlp(**config):
-    fix_random_seed(0)
-    nlp = spacy.blank("en")
-    nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
-    nlp.add_pipe("nested_spancat", config={"model": model_config(tok2vec=listener()), **config})
-    return nlp
-
-
-def gradient_of_tok2vec(nlp, examples):
-    """The summed size of the gradient that an update leaves in the shared layer."""
-    tok2vec = nlp.get_pipe("tok2vec").model
-    nlp.update(examples, sgd=None)
-    total = 0.0
-    for node in tok2vec.walk():
-        for name in node.param_names:
-            if node.has_grad(name):
-                total += float(numpy.abs(node.get_grad(name)).sum())
-                node.set_grad(name, 0 * node.get_grad(name))
-    return total
-
-
-def test_batch_without_mentions_reaches_the_shared_layer():
-    nlp = make_shared_nlp()
-    examples = make_examples(nlp)
-    nlp.initialize(lambda: examples)
-    assert gradient_of_tok2vec(nlp, examples) > 0
-    assert gradient_of_tok2vec(nlp, examples[2:]) > 0  # a text without mentions and an empty one
-
-
-def test_last_listener_without_mentions_keeps_the_gradient_of_the_others():
-    nlp = make_shared_nlp()
-    second = {"model": model_config(tok2vec=listener()), "spans_key": "other"}
-    nlp.add_pipe("nested_spancat", name="second", config=second)
-    nlp.get_pipe("second").add_label("unused")
-    examples = make_examples(nlp)
-    nlp.initialize(lambda: examples)
-    gradients = []
-    for weight in (1.0, 0.0):
-        nlp.get_pipe("second").loss_weight = weight
-        gradients.append(gradient_of_tok2vec(nlp, examples))
-    assert gradients[1] > 0 and gradients[0] != gradients[1]
-
-
-def test_loss_weight_scales_the_gradient_of_the_shared_layer():
-    gradients, losses = [], []
-    for weight in (1.0, 0.5):
-        nlp = make_shared_nlp(loss_weight=weight)
-        nlp.get_pipe("nested_spancat").model.get_ref("head").shims[0]._model.dropout.p = 0.0
-        examples = make_examples(nlp)
-        nlp.initialize(lambda examples=examples: examples)
-        gradients.append(gradient_of_tok2vec(nlp, examples))
-        losses.append(nlp.update(examples, sgd=None)["nested_spancat"])
-    assert gradients[1] == pytest.approx(0.5 * gradients[0], rel=1e-3)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-def test_shared_layer_trains_reloads_and_can_be_copied_in(tmp_path):
-    nlp = make_shared_nlp()
-    examples = make_examples(nlp)
-    train(nlp, examples)
-    doc = nlp(GUT)
-    assert borders(doc) == gold_borders(examples[0])
-    nlp.to_disk(tmp_path / "shared")
-    again = spacy.load(tmp_path / "shared")
-    assert_same_spans(again(GUT), doc)
-    again.replace_listeners("tok2vec", "nested_spancat", ["model.tok2vec"])
-    again.remove_pipe("tok2vec")
-    assert_same_spans(again(GUT), doc)
-    again.to_disk(tmp_path / "alone")
-    assert_same_spans(spacy.load(tmp_path / "alone")(GUT), doc)
-
-
-def make_transformer_nlp(tiny_bert, chains="per_label", decoder="crf"):
-    fix_random_seed(0)
-    nlp = spacy.blank("en")
-    encoder = {"@architectures": "spacy_bioie.TransformerModel.v1", "name": tiny_bert}
-    nlp.add_pipe("transformer", config={"model": encoder})
-    tok2vec = {"@architectures": "spacy_bioie.TransformerListener.v1"}
-    model = model_config(chains, decoder, tok2vec=tok2vec, dropout=0.0)
-    nlp.add_pipe("nested_spancat", config={"model": model})
-    return nlp
-
-
-@ALL_HEADS
-def test_overfits_and_reloads_on_a_transformer(tmp_path, tiny_bert, chains, decoder):
-    nlp = make_transformer_nlp(tiny_bert, chains, decoder)
-    data = NESTED if chains == "per_label" else TRAIN
-    examples = make_examples(nlp, data)
-    optimizer = nlp.initialize(lambda: examples)
-    optimizer.learn_rate = 0.002
-    for _ in range(100):
-        nlp.update(examples, sgd=optimizer)
-    docs = [nlp(text) for text, _ in data]
-    for doc, example in zip(docs, examples, strict=True):
-        assert borders(doc) == gold_borders(example)
-    nlp.to_disk(tmp_path)
-    for doc, again in zip(docs, spacy.load(tmp_path).pipe(t for t, _ in data), strict=True):
-        assert_same_spans(doc, again)
-
-
-@pytest.mark.parametrize("encoder", ["tok2vec", "transformer"])
-def test_missing_encoder_output_is_an_error(tiny_bert, encoder):
-    nlp = make_shared_nlp() if encoder == "tok2vec" else make_transformer_nlp(tiny_bert)
-    nlp.initialize(lambda: make_examples(nlp))
-    with (
-        nlp.select_pipes(disable=[encoder]),
-        pytest.raises(ValueError, match="'nested_spancat'.*Gut bacteria"),
-    ):
-        nlp(GUT)
-
-
 def test_training_can_be_repeated():
     weights = []
     for _ in range(2):
@@ -506,7 +314,9 @@ def test_default_config_resolves():
     filled = nlp.config["components"]["nested_spancat"]
     assert filled["model"]["@architectures"] == "spacy_bioie.SpanTagger.v1"
     assert filled["model"]["decoder"] == "crf" and filled["model"]["max_length"] == 1024
+    assert filled["model"]["scheme"] == "BIO" and filled["model"]["loss"] is None
     assert filled["threshold"] == 0.0
+    assert filled["tier_weights"] == filled["label_weights"] == filled["thresholds"] == {}
     assert nlp.config["training"]["score_weights"]["spans_sc_f"] == 1.0
     assert nlp.analyze_pipes()["summary"]["nested_spancat"]["assigns"] == ["doc.spans"]
 

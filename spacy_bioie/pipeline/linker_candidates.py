@@ -1,0 +1,123 @@
+"""Which concepts the mentions of documents may name, and how well each suits the context."""
+
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import numpy
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..annotation import Mention, expand_abbreviations, mention_table, mention_texts
+from ..kb.knowledge_base import FaissKnowledgeBase
+from ..kb.linking import CandidatePairs, LinkingSettings, find_candidates, merge_mentions
+from ..kb.normalisation import normalise_name
+from ..models.contrastive import cosines_of_pairs
+from ..models.mention_encoder import MentionInput, MentionVectors
+
+
+def find_mention_candidates(
+    kb: FaissKnowledgeBase,
+    docs: Sequence[Doc],
+    mentions: Sequence[Sequence[Mention]],
+    settings: LinkingSettings,
+    *,
+    expand: bool,
+) -> CandidatePairs:
+    """Find the candidates of the mentions of each document, numbered through all documents.
+
+    expand: look up the names with their short forms written out too, where these are known.
+    """
+    names = _names(mention_texts, docs, mentions)
+    labels = [mention.label for row in mentions for mention in row]
+    changed: List[int] = []
+    if expand:
+        expanded = _names(expand_abbreviations, docs, mentions)
+        changed = [i for i, name in enumerate(names) if expanded[i] != name]
+    if not changed:
+        return find_candidates(kb, names, labels, settings)
+    pairs = find_candidates(
+        kb,
+        [*names, *(expanded[i] for i in changed)],
+        [*labels, *(labels[i] for i in changed)],
+        settings,
+    )
+    return merge_mentions(pairs, numpy.asarray([*range(len(names)), *changed], dtype="int64"))
+
+
+def context_cosines(
+    model: Model[MentionInput, MentionVectors],
+    kb: FaissKnowledgeBase,
+    docs: Sequence[Doc],
+    mentions: Sequence[Sequence[Mention]],
+    pairs: CandidatePairs,
+    component: str,
+) -> numpy.ndarray:
+    """The cosine of mention and concept for each pair: float64, (pairs,).
+
+    Raises ValueError, which names the component, where the shared encoder has left nothing.
+    """
+    from ..models.listener import require_encoder_output
+
+    if not len(pairs.mentions):
+        return numpy.zeros((0,), dtype="float64")
+    require_encoder_output(model, docs, component)
+    vectors = model.predict((docs, [mention_table(row, {}) for row in mentions]))
+    flat: Floats2d = model.ops.xp.concatenate(vectors)
+    concepts, place = numpy.unique(pairs.concepts, return_inverse=True)
+    return cosines_of_pairs(
+        model.ops.to_numpy(flat), kb.concept_vectors(concepts), pairs.mentions, place
+    )
+
+
+def same_text_groups(docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> numpy.ndarray:
+    """Number the groups of mentions of one document, normalised text and label: int64."""
+    groups: Dict[Tuple[int, str, str], int] = {}
+    out = [
+        groups.setdefault((i, normalise_name(text), mention.label), len(groups))
+        for i, (doc, row) in enumerate(zip(docs, mentions, strict=True))
+        for text, mention in zip(mention_texts(doc, row), row, strict=True)
+    ]
+    return numpy.asarray(out, dtype="int64")
+
+
+def share_scores(
+    pairs: CandidatePairs, scores: numpy.ndarray, groups: numpy.ndarray, margin: float
+) -> numpy.ndarray:
+    """Give the mentions of a group one concept: that of the highest sum of their scores.
+
+    Their candidates get the mean of the group's scores (0 from a mention without the candidate).
+    A mention whose own best candidate beats the group's by more than ``margin`` keeps its scores,
+    and one that lacks the group's candidate does so, too.
+
+    scores: (pairs,). groups: of each mention, int64, (mentions,). RETURNS: scores, (pairs,).
+    """
+    if not len(scores):
+        return scores
+    n = int(pairs.concepts.max()) + 1
+    keys = groups[pairs.mentions] * n + pairs.concepts
+    distinct, place = numpy.unique(keys, return_inverse=True)
+    group = distinct // n
+    means = numpy.bincount(place, weights=scores) / numpy.bincount(groups)[group]
+    order = numpy.lexsort((distinct, -numpy.round(means, 5), group))
+    found, first = numpy.unique(group[order], return_index=True)
+    shared = numpy.full((int(groups.max()) + 1,), -1, dtype="int64")
+    shared[found] = distinct[order[first]]
+    best = numpy.zeros((len(groups),))
+    numpy.maximum.at(best, pairs.mentions, scores)
+    of_shared = numpy.full((len(groups),), -numpy.inf)
+    hit = keys == shared[groups[pairs.mentions]]
+    of_shared[pairs.mentions[hit]] = scores[hit]
+    agreed = best - of_shared <= margin
+    return numpy.where(agreed[pairs.mentions], means[place], scores)
+
+
+def _names(
+    texts_of: Callable[[Doc, Sequence[Mention]], List[str]],
+    docs: Sequence[Doc],
+    mentions: Sequence[Sequence[Mention]],
+) -> List[str]:
+    return [
+        normalise_name(text)
+        for doc, row in zip(docs, mentions, strict=True)
+        for text in texts_of(doc, row)
+    ]
