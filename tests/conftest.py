@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# One thread for each of the processes that run tests; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import spacy
 
