@@ -1,6 +1,7 @@
 """The component ``relation_extractor``: says which mentions of a document are related, and how."""
 
 import warnings
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence, Set, Tuple
 
@@ -218,6 +219,15 @@ class RelationExtractor(TrainablePipe):
     def key(self) -> str:
         """The key of the mentions in ``doc.spans``."""
         return str(self.cfg["spans_key"])
+
+    @property
+    def loss_weight(self) -> float:
+        """Factor on the gradient."""
+        return self.learning.loss_weight
+
+    @loss_weight.setter
+    def loss_weight(self, value: float) -> None:
+        self.learning = replace(self.learning, loss_weight=value)
 
     @property
     def schema(self) -> RelationSchema:
