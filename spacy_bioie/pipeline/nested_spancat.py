@@ -32,6 +32,7 @@ from ..models.span_head import (
 )
 from ..models.tagging import select_flat
 from .span_evaluation import fit_temperature, search_thresholds
+from .span_labels import check_labels, reference_labels, without_labels
 from .span_weights import LabelWeights, SpanWeights, balanced_weights
 
 default_model_config = """
@@ -303,16 +304,13 @@ class NestedSpanCategorizer(TrainablePipe):
         """
         validate_get_examples(get_examples, "NestedSpanCategorizer.initialize")
         if labels is None:
-            for eg in get_examples():
-                for span in eg.reference.spans.get(self.key, []):
-                    self._add_label_of(span)
-        else:
-            for label in labels:
-                self.add_label(label)
+            labels = list(dict.fromkeys(reference_labels(self.name, self.key, get_examples())))
+        for label in labels:
+            self.add_label(label)
         if not self.labels:
-            raise ValueError(self._no_labels(get_examples))
-        self._check_labels_of("thresholds", self.cfg["thresholds"])
-        self._check_labels_of("label_weights", self.weights.by_label)
+            raise ValueError(without_labels(self.name, self.key, get_examples()))
+        check_labels(self.name, "thresholds", self.cfg["thresholds"], self.labels)
+        check_labels(self.name, "label_weights", self.weights.by_label, self.labels)
         if not self.model.has_dim("nO"):
             self.model.set_dim("nO", len(self.labels))
         self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), 10)])
@@ -415,14 +413,6 @@ class NestedSpanCategorizer(TrainablePipe):
                 stacklevel=2,
             )
 
-    def _check_labels_of(self, setting: str, values: Iterable[str]) -> None:
-        unknown = sorted(set(values) - set(self.labels))
-        if unknown:
-            raise ValueError(
-                f"Component '{self.name}': {setting} are set for {unknown}, which are no labels "
-                f"of it. Expected some of {list(self.labels)}."
-            )
-
     def _with_mentions(self, examples: Iterable[Example]) -> List[Example]:
         annotated = [eg for eg in examples if self.key in eg.reference.spans]
         if not any(len(eg.reference.spans[self.key]) for eg in annotated):
@@ -436,23 +426,3 @@ class NestedSpanCategorizer(TrainablePipe):
         learned_values = getattr(self.head, "learned_values", None)
         learned = learned_values(self.model) if learned_values else {}
         return {f"{self.name}_{name}": value for name, value in learned.items()}
-
-    def _add_label_of(self, span: Span) -> None:
-        if not span.label_:
-            raise ValueError(
-                f"Component '{self.name}': the mention {span.text!r} of doc.spans['{self.key}'] "
-                f"in the document {span.doc.text[:50]!r} has no label."
-            )
-        self.add_label(span.label_)
-
-    def _no_labels(self, get_examples: Callable[[], Iterable[Example]]) -> str:
-        n_examples = 0
-        keys: Set[str] = set()
-        for eg in get_examples():
-            n_examples += 1
-            keys.update(key for key, group in eg.reference.spans.items() if len(group))
-        return (
-            f"Component '{self.name}' has no labels: none were given, and doc.spans['{self.key}'] "
-            f"holds no mention in any of {n_examples} examples. Span groups with mentions: "
-            f"{sorted(keys) or 'none'}. Expected mentions under the component's spans_key."
-        )

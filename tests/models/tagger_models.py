@@ -10,11 +10,15 @@ from spacy_bioie.models.span_tagger import SpanTagger_v1
 from spacy_bioie.models.tagger_module import tagger_module
 
 WIDTH = 5
-N_LABELS = 3
 ALL_HEADS = pytest.mark.parametrize(
     "chains,decoder",
     [("joint", "argmax"), ("joint", "crf"), ("per_label", "argmax"), ("per_label", "crf")],
 )
+LAYERS = [
+    *({}, {"hidden_size": 6}, {"hidden_size": 6, "n_layers": 2}),
+    *({"lstm_size": 4}, {"lstm_size": 3, "hidden_size": 6}),
+]
+ALL_LAYERS = pytest.mark.parametrize("layers", LAYERS, ids=lambda x: "-".join(x) or "linear")
 BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 
 
