@@ -69,12 +69,11 @@ def gazetteer_cli(
     Exit codes: 0 if written, 1 if something is unreadable or malformed or no name is left, 2 for
     wrong usage.
     """
-    import srsly
     from spacy.util import load_model
 
-    from ..formats.atomic import replacing
     from ..formats.convert import blank_pipeline
-    from ..kb.gazetteer import GazetteerRules, build_gazetteer, read_stop_names
+    from ..formats.gazetteer import write_gazetteer
+    from ..kb.gazetteer import GazetteerRules, read_stop_names
 
     try:
         nlp = blank_pipeline() if pipeline is None else load_model(pipeline)
@@ -90,11 +89,9 @@ def gazetteer_cli(
             stop_names=stopped,
             one_label=one_label,
         )
-        patterns, report = build_gazetteer(sources, nlp.tokenizer, rules, spans_key=spans_key)
-        file = output if output.suffix in (".json", ".jsonl") else output / "patterns"
-        write = srsly.write_json if file.suffix == ".json" else srsly.write_jsonl
-        with replacing(file) as beside:
-            write(beside, patterns)
+        file, n_patterns, report = write_gazetteer(
+            output, sources, nlp.tokenizer, rules=rules, spans_key=spans_key
+        )
     except (OSError, ValueError, ImportError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -102,7 +99,7 @@ def gazetteer_cli(
         msg = Printer()
         rows = [(name.replace("_", " "), count) for name, count in report.to_dict().items()]
         msg.table(rows, aligns=("l", "r"))
-        msg.good(f"Wrote {len(patterns)} patterns to '{file}'.")
+        msg.good(f"Wrote {n_patterns} patterns to '{file}'.")
 
 
 def _labels(types: list[str]) -> dict[str, str]:

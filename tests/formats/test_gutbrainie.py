@@ -14,7 +14,7 @@ from spacy_bioie.formats import (
 from .builders import ABSTRACT, TITLE, corpus, distinct, entity, relation, write_json
 
 YEARS = {"platinum": 2026, "gold": 2026, "silver": 2025, "bronze": 2025, "dev": 2026}
-# what tasks.md's authors and we count in the files themselves
+# counted in the files themselves
 SIZES = {
     "platinum": (91, 2963, 1200),
     "gold": (188, 4738, 1818),
