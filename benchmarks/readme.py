@@ -1,7 +1,10 @@
 """Write ``benchmarks/README.md`` from the results: ``python benchmarks/readme.py``."""
 
+import ast
+import json
+import re
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 from results import FOLDER, read_results
 
@@ -12,13 +15,10 @@ INTRODUCTION = """# Benchmarks
 Made by `python benchmarks/readme.py` from the files of `results/`; each file names the data with
 hashes, the seeds, the versions, the hardware, and the seconds and memory of the run.
 
-| script | what it shows | command |
-|---|---|---|
-| `gutbrainie.py` | what training on GutBrainIE reaches on dev | \
-`python -m spacy project run gutbrainie` |
-| `pipeline_overhead.py` | the whole pipeline against its encoder's bare forward pass | \
-`python benchmarks/pipeline_overhead.py PIPELINE ARTICLES.json --name NAME` |
 """
+
+# A script that a workflow calls
+COMMANDS = {"gutbrainie": "python -m spacy project run gutbrainie"}
 
 GUTBRAINIE = [
     ("Mentions, strict, micro-F1", "ner_strict_micro_f"),
@@ -31,6 +31,8 @@ GUTBRAINIE = [
     ("- search alone, Acc@1", "linking_search_acc1"),
     ("- whole linker, names unseen in training, Acc@1", "linking_linker_unseen_names_acc1"),
     ("- whole linker, concepts unseen in training, Acc@1", "linking_linker_unseen_concepts_acc1"),
+    ("- gold concept among the first 20 candidates", "linking_candidates_recall20"),
+    ("- whole linker, Acc@1 where it is a candidate", "linking_disambiguation_acc1"),
     ("Mentions and links, official 2026, micro-F1", "submission_nerd_official-2026_micro_f"),
     ("Relations on gold mentions, BT, strict micro-F1", "rel_gold_bt_micro_f"),
     ("Relations on gold mentions, TT, strict micro-F1", "rel_gold_tt_micro_f"),
@@ -60,17 +62,21 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
     """Figures on GutBrainIE's dev documents, a column for each run."""
     lines = ["", "## GutBrainIE, dev (40 documents)", ""]
     lines += [
-        "Checkpoint and threshold were chosen on the documents held out of platinum and gold, the "
-        "weights of silver and of the relations' loss, the name weights and the averaging of "
-        "thresholds by cross-validation or held-out documents of the same two. Only the number of "
-        "epochs, 8, goes back to dev figures of an earlier version. One seed: with 40 documents "
-        "differences of .02 are noise.",
+        "Checkpoint and threshold were chosen on documents held out of platinum, the weights of "
+        "silver and of the relations' loss, the name weights, the features of the reranker and the "
+        "averaging of thresholds by cross-validation or held-out documents of platinum and gold. "
+        "Only the number of epochs, 8, goes back to dev figures of an earlier version. One seed: "
+        "with 40 documents differences of .02 are noise.",
         "",
     ]
     heads = [_system(result) for result in results]
     lines += _table(
         ["figure", *heads],
-        [[label, *(_figure(r["metrics"].get(key)) for r in results)] for label, key in GUTBRAINIE],
+        [
+            [label, *(_figure(r["metrics"].get(key)) for r in results)]
+            for label, key in GUTBRAINIE
+            if any(key in r["metrics"] for r in results)
+        ],
     )
     for result in results:
         hardware = result["hardware"]
@@ -97,6 +103,119 @@ def _short(metrics: Dict[str, Any]) -> str:
     if not short:
         return "All figures that were expected were reached."
     return f"Short of what was expected: {'; '.join(short)}."
+
+
+# Figures of linking_corpora, with "kb" or "train" before the name
+LINKING = [
+    ("Acc@1", "acc1"),
+    ("- from", "acc1_low"),
+    ("- to", "acc1_high"),
+    ("Acc@5", "acc5"),
+    ("among 20 candidates", "recall20"),
+    ("Acc@1 where it is among them", "disambiguation_acc1"),
+    ("Acc@1, names unseen in training", "unseen_names_acc1"),
+    ("Acc@1, concepts unseen in training", "unseen_concepts_acc1"),
+    ("Acc@5, concepts unseen in training", "unseen_concepts_acc5"),
+]
+ORDER = ("exact", "TF-IDF", "MiniLM")  # how the titles of peers begin; the rest comes after them
+
+
+def linking_corpora(results: List[Dict[str, Any]]) -> List[str]:
+    """Linking of gold mentions, two tables for each corpus: the base's names, and training's."""
+    lines = ["", "## Linking of gold mentions, BC5CDR and NCBI Disease, dev", ""]
+    lines += [
+        "The same knowledge base, names and mentions for all; nothing is trained. Scored are "
+        "mentions with exactly one concept id; an id that the knowledge base lacks is wrong. "
+        "Equal scores of the peers are ordered by the training mentions of the concept. From and "
+        "to: 95 % of the resamples of documents.",
+    ]
+    for corpus in dict.fromkeys(result["config"]["corpus"] for result in results):
+        chosen = [result for result in results if result["config"]["corpus"] == corpus]
+        chosen.sort(key=_place)
+        counts, names = chosen[0]["metrics"], chosen[0]["config"]["names"]
+        lines += [
+            "",
+            f"`{corpus}`: {counts['mentions']} mentions, {counts['mentions_unseen_names']} of "
+            f"names and {counts['mentions_unseen_concepts']} of concepts unseen in training, "
+            f"{counts['mentions_wrong_not_in_kb']} of ids that the knowledge base lacks. Left out: "
+            f"{counts['mentions_left_out_several_ids']} of several ids, "
+            f"{counts['mentions_left_out_no_id']} without one.",
+        ]
+        for prefix, title in (("kb", "names of the knowledge base"), ("train", "and of training")):
+            head = [f"{title} ({names[prefix]:,})", *(label for label, _ in LINKING)]
+            rows = [
+                [r["system"], *(_figure(r["metrics"].get(f"{prefix}_{key}")) for _, key in LINKING)]
+                for r in chosen
+            ]
+            lines += ["", *_table(head, rows)]
+    return lines
+
+
+BIONNE = [
+    ("Acc@1", "acc1"),
+    ("Acc@5", "acc5"),
+    ("MRR", "mrr"),
+    ("Acc@1, concepts that training has", "seen_concepts_acc1"),
+    ("Acc@1, names unseen in training", "unseen_names_acc1"),
+]
+
+
+def linking_bionne(results: List[Dict[str, Any]]) -> List[str]:
+    """Linking of gold mentions over the training names, a table for each language."""
+    lines = ["", "## Linking of gold mentions, BioNNE-L, dev", ""]
+    lines += [
+        "Over the names of the training mentions, the same for all; UMLS is licensed. Mentions "
+        "without a concept are left out; a concept that training lacks is wrong.",
+    ]
+    for language in dict.fromkeys(result["config"]["language"] for result in results):
+        chosen = [result for result in results if result["config"]["language"] == language]
+        chosen.sort(key=_place)
+        counts, names = chosen[0]["metrics"], chosen[0]["config"]["names"]
+        rows = []
+        for result in chosen:
+            variants = [("", "")]
+            if "context_alone_acc1" in result["metrics"]:
+                variants.append(("context_alone_", ", context alone"))
+            rows += [
+                [
+                    f"{result['system']}{title}",
+                    *(_figure(result["metrics"].get(f"{prefix}{key}")) for _, key in BIONNE),
+                ]
+                for prefix, title in variants
+            ]
+        lines += [
+            "",
+            f"`{language}`: {counts['mentions']} mentions, {counts['mentions_unseen_names']} of "
+            f"names unseen in training, {counts['mentions_wrong_not_in_kb']} of concepts that it "
+            f"lacks; {names:,} names.",
+            "",
+            *_table(["", *(label for label, _ in BIONNE)], rows),
+        ]
+        lines += [
+            f"\nCut in `{r['system']}`: {r['config']['cut']}. {r['config']['documents']} documents "
+            f"({r['config']['mentions']} mentions), epochs {r['config']['epochs']}, characters of "
+            f"context {r['config']['context_characters']}; {r['config']['cpu_seconds'] / 60:.0f} "
+            "minutes of one core; one seed."
+            for r in chosen
+            if "cut" in r["config"]
+        ]
+    return lines
+
+
+def _place(result: Dict[str, Any]) -> int:
+    starts = [result["system"].startswith(start) for start in ORDER]
+    return starts.index(True) if any(starts) else len(starts)
+
+
+def any_figures(results: List[Dict[str, Any]]) -> List[str]:
+    """All figures of a benchmark without a section of its own, a column for each result."""
+    lines = ["", f"## {results[0]['benchmark'].replace('_', ' ').capitalize()}", ""]
+    keys = dict.fromkeys(key for result in results for key in result["metrics"])
+    lines += _table(
+        ["figure", *(result["system"] for result in results)],
+        [[key, *(_figure(r["metrics"].get(key)) for r in results)] for key in keys],
+    )
+    return lines
 
 
 def overhead(results: List[Dict[str, Any]]) -> List[str]:
@@ -137,7 +256,9 @@ def _system(result: Dict[str, Any]) -> str:
 
 
 def _figure(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
@@ -148,14 +269,37 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
     ]
 
 
+def scripts() -> List[str]:
+    """A row for each script: what its docstring says first, and the command there."""
+    rows = []
+    for path in sorted(PATH.parent.glob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf8"))) or ""
+        found = re.search(rf"^ +(.*python benchmarks/{path.name}\b.*)$", text, re.MULTILINE)
+        if found and path.stem not in ("measure", "readme"):
+            command = COMMANDS.get(path.stem, found[1])
+            title = text.split("\n")[0].replace("``", "`")
+            rows.append([f"`{path.name}`", title, f"`{command}`"])
+    return _table(["script", "what it shows", "command"], rows)
+
+
+SECTIONS: Dict[str, Callable[[List[Dict[str, Any]]], List[str]]] = {
+    "gutbrainie": gutbrainie,
+    "pipeline_overhead": overhead,
+    "linking_corpora": linking_corpora,
+    "linking_bionne": linking_bionne,
+}
+
+
 def main() -> None:
-    lines = [INTRODUCTION.rstrip()]
-    for benchmark, section in (("gutbrainie", gutbrainie), ("pipeline_overhead", overhead)):
+    lines = [INTRODUCTION.rstrip(), "", *scripts()]
+    paths = sorted(FOLDER.glob("*.json"))
+    found = [json.loads(path.read_text(encoding="utf8"))["benchmark"] for path in paths]
+    for benchmark in dict.fromkeys([*SECTIONS, *found]):
         results = read_results(benchmark)
         if results:
-            lines += section(results)
+            lines += SECTIONS.get(benchmark, any_figures)(results)
     PATH.write_text("\n".join(lines) + "\n", encoding="utf8")
-    print(f"{PATH.name}: made from {len(list(FOLDER.glob('*.json')))} results")
+    print(f"{PATH.name}: made from {len(paths)} results")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from .annotation import META_KEY, SPANS_KEY, join_sections
-from .formats import read_articles, read_texts, write_jsonl, write_submissions
+from .formats import (
+    is_abstracts,
+    read_abstracts,
+    read_articles,
+    read_texts,
+    write_jsonl,
+    write_submissions,
+)
 
 PredictionFormat = Literal["gutbrainie-2025", "gutbrainie-2026", "jsonl"]
 FORMATS: Tuple[str, ...] = ("gutbrainie-2025", "gutbrainie-2026", "jsonl")
@@ -18,8 +25,9 @@ JSONL_FILE = "predictions.jsonl"
 def read_unannotated(path: Union[str, Path]) -> Iterator[Tuple[str, Dict]]:
     """Read what is to be annotated as (text, metadata with the document's id).
 
-    A ``.json`` file holds articles in GutBrainIE's form; annotations in it are left aside. Any
-    other file is one plain text, and a folder holds ``.txt`` files; the file's name without its
+    A ``.json`` file holds articles in GutBrainIE's form; annotations in it are left aside. A
+    ``.jsonl`` or ``.jsonl.gz`` file holds titles and abstracts, or texts, one a line. Any other
+    file is one plain text, and a folder holds ``.txt`` files; the file's name without its
     suffix is the id. Raises FormatError and OSError as the readers do.
     """
     path = Path(path)
@@ -27,6 +35,8 @@ def read_unannotated(path: Union[str, Path]) -> Iterator[Tuple[str, Dict]]:
         for article in read_articles(path):
             meta = {"id": article.pmid, **article.metadata}
             yield join_sections(meta["title"], meta["abstract"]), meta
+    elif is_abstracts(path):
+        yield from read_abstracts(path)
     else:
         for name, text in read_texts(path):
             yield text, {"id": name}

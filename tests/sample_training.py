@@ -39,6 +39,8 @@ class SampleInputs(NamedTuple):
         }
         if "schema" in raw["paths"]:
             options["paths.schema"] = str(REPOSITORY / raw["paths"]["schema"])
+        if "codes" in raw["paths"]:
+            options["paths.codes"] = str(SAMPLE / "concepts.jsonl")
         if "vars" in raw:
             options["vars.encoder"] = self.encoder
         if isinstance(raw["training"]["optimizer"]["learn_rate"], dict):

@@ -51,6 +51,9 @@ spans_alone = pytest.mark.parametrize(
 relations_alone = pytest.mark.parametrize(
     "config", [p for p in CONFIGS if p.stem.startswith("relations_")], ids=lambda path: path.stem
 )
+links_alone = pytest.mark.parametrize(
+    "config", [p for p in CONFIGS if p.stem.startswith("linking_")], ids=lambda path: path.stem
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,8 @@ def annotations(doc):
 def test_there_are_configs():
     assert {path.stem for path in CONFIGS} == {
         "bert_base_gpu",
+        "coding",
+        "linking_contextual",
         "minilm_cpu",
         "relations_atlop",
         "relations_cross_encoder",
@@ -201,6 +206,23 @@ def test_relations_alone_are_scored_and_loaded_again(config, inputs, trained, tm
             doc = pipe(doc)
         found.append([(r.head.id_, r.label, r.tail.id_, r.score) for r in doc._.relations])
     assert len(found[0]) > 2 and found[0] == found[1]
+
+
+@links_alone
+def test_links_alone_are_scored_and_loaded_again(config, inputs, trained, tmp_path):
+    """Over gold mentions: the pipeline finds none by itself."""
+    scores = evaluate(str(trained(config)), inputs.dev)
+    assert 0.1 < scores["nel_gold_acc1"] <= scores["nel_gold_acc5"] < 1
+    assert not [name for name in scores if name.startswith(("ner_", "rel_"))]
+    nlp = spacy.load(trained(config))
+    nlp.to_disk(tmp_path / "pipeline")
+    found = []
+    for pipeline in (nlp, spacy.load(tmp_path / "pipeline")):
+        doc = next(DocBin().from_disk(inputs.dev).get_docs(pipeline.vocab))
+        for _, pipe in pipeline.pipeline:
+            doc = pipe(doc)
+        found.append([span._.kb_ents for span in doc.spans["sc"]])
+    assert len(found[0]) > 2 and all(found[0]) and found[0] == found[1]
 
 
 @spans_alone

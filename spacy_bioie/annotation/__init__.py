@@ -10,6 +10,15 @@ from .abbreviations import (
     get_long_form,
     set_abbreviations,
 )
+from .codes import (
+    CodeEvidence,
+    DocumentCode,
+    code_evidence,
+    codes_key,
+    document_codes,
+    get_codes,
+    set_codes,
+)
 from .concept_relations import (
     ConceptRelation,
     ConceptRow,
@@ -65,21 +74,27 @@ __all__ = [
     "SPANS_KEY",
     "Abbreviation",
     "Candidates",
+    "CodeEvidence",
     "ConceptRelation",
     "ConceptRow",
+    "DocumentCode",
     "Mention",
     "MentionTable",
     "Relation",
     "RelationRow",
     "Section",
+    "code_evidence",
+    "codes_key",
     "concept_ids",
     "concept_relation_keys",
     "distribute_concept_relations",
+    "document_codes",
     "ensure_span_ids",
     "expand_abbreviations",
     "find_sections",
     "get_abbreviation_rows",
     "get_abbreviations",
+    "get_codes",
     "get_concept_relations",
     "get_concept_rows",
     "get_kb_ents",
@@ -100,6 +115,7 @@ __all__ = [
     "section_offsets",
     "section_token_ranges",
     "set_abbreviations",
+    "set_codes",
     "set_concept_rows",
     "set_mentions",
     "set_relation_values",
@@ -114,6 +130,7 @@ __all__ = [
 Doc.set_extension("sections", getter=get_sections, setter=set_sections, force=True)
 Doc.set_extension("relations", getter=get_relations, setter=set_relation_values, force=True)
 Doc.set_extension("concept_relations", getter=get_concept_relations, force=True)
+Doc.set_extension("codes", getter=get_codes, setter=set_codes, force=True)
 Doc.set_extension("tier", getter=get_tier, setter=set_tier, force=True)
 Doc.set_extension("abbreviations", getter=get_abbreviations, force=True)
 Span.set_extension("long_form", getter=get_long_form, force=True)

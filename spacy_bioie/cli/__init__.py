@@ -2,19 +2,40 @@
 
 from spacy.cli._util import app as spacy_app
 
-from . import annotate, build_kb, convert, evaluate, gazetteer, predict, tune_relations, tune_spans
+from . import (
+    adapt_encoder,
+    adapt_names,
+    annotate,
+    build_kb,
+    convert,
+    cross_fit,
+    ensemble,
+    evaluate,
+    gazetteer,
+    predict,
+    pseudo_label,
+    tune_relations,
+    tune_spans,
+    update_kb,
+)
 from ._app import app
 
 __all__ = [
+    "adapt_encoder",
+    "adapt_names",
     "annotate",
     "app",
     "build_kb",
     "convert",
+    "cross_fit",
+    "ensemble",
     "evaluate",
     "gazetteer",
     "predict",
+    "pseudo_label",
     "tune_relations",
     "tune_spans",
+    "update_kb",
 ]
 
 spacy_app.add_typer(app, name="bioie")

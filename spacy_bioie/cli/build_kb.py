@@ -7,6 +7,17 @@ import typer
 from wasabi import Printer
 
 from ._app import app
+from ._concept_options import (
+    Form,
+    KeepSuppressed,
+    Languages,
+    MergeXrefs,
+    Quiet,
+    ReportFile,
+    SemanticTypes,
+    Vocabularies,
+    print_report,
+)
 
 
 @app.command("build-kb")
@@ -18,36 +29,12 @@ def build_kb_cli(
         list[Path] | None,
         typer.Argument(metavar="SOURCE...", help="File of concepts, or folder of UMLS RRF files"),
     ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--form",
-            "-f",
-            help="Of the sources: jsonl, table (CSV, TSV), obo, owl, rrf, mesh-xml or mesh-ascii; "
-            "by default suffix or content tells",
-        ),
-    ] = None,
-    languages: Annotated[
-        list[str] | None,
-        typer.Option("--language", help="Keep names of this language, such as ENG; repeatable"),
-    ] = None,
-    vocabularies: Annotated[
-        list[str] | None,
-        typer.Option("--source", help="Keep names of this vocabulary, such as MSH; repeatable"),
-    ] = None,
-    semantic_types: Annotated[
-        list[str] | None,
-        typer.Option("--semantic-type", help="Keep concepts of this type, as T047; repeatable"),
-    ] = None,
-    keep_suppressed: Annotated[
-        bool, typer.Option("--keep-suppressed", help="Keep suppressed names and obsolete terms")
-    ] = False,
-    merge_xrefs: Annotated[
-        bool,
-        typer.Option(
-            "--merge-xrefs", help="Join concepts of different sources by their cross-references"
-        ),
-    ] = False,
+    form: Form = None,
+    languages: Languages = None,
+    vocabularies: Vocabularies = None,
+    semantic_types: SemanticTypes = None,
+    keep_suppressed: KeepSuppressed = False,
+    merge_xrefs: MergeXrefs = False,
     mentions: Annotated[
         list[Path] | None,
         typer.Option("--mentions", "-m", help="Corpus (.spacy) whose linked mentions are names"),
@@ -71,6 +58,14 @@ def build_kb_cli(
     search_parameters: Annotated[
         str, typer.Option("--search-parameters", help="faiss parameters, such as nprobe=32")
     ] = "",
+    train_sample: Annotated[
+        int, typer.Option("--train-sample", min=1, help="Names an index is trained on at most")
+    ] = 200_000,
+    recall_queries: Annotated[
+        int,
+        typer.Option("--recall-queries", min=0, help="Misspelt names that measure its recall"),
+    ] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of these")] = 0,
     lexical_weight: Annotated[
         float, typer.Option("--lexical-weight", min=0, help="Weight of the spelling of names")
     ] = 0.5,
@@ -83,21 +78,17 @@ def build_kb_cli(
     unique_ids: Annotated[
         bool, typer.Option("--unique-ids", help="Refuse a repeated concept id, do not merge")
     ] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option("--json", "-j", help="Write the report to this file", dir_okay=False),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress bar and no report")
-    ] = False,
+    report: ReportFile = None,
+    quiet: Quiet = False,
 ) -> None:
     """Build a knowledge base from concepts and from the mentions of a training corpus.
 
     A SOURCE, gzipped or not, is a file of JSON lines ({"concept_id", "name", "synonyms", "types",
     "definition"} or scispaCy's form), CSV or TSV with a header, OBO, OWL, MeSH in XML or ASCII, or
     a folder of UMLS RRF files. Several sources are merged into one knowledge base; records of one
-    id are joined. OUT_DIR is written beside and renamed; a knowledge base that lies there is
-    replaced, any other folder with files in it is refused.
+    id are joined. The recall of an index that is not exact is measured against exact search.
+    OUT_DIR is written beside and renamed; a knowledge base that lies there is replaced, any other
+    folder with files in it is refused.
 
     Never give the mentions of a corpus that is to be evaluated on.
 
@@ -132,6 +123,9 @@ def build_kb_cli(
             batch_size=batch_size,
             index=index,
             search_parameters=search_parameters,
+            train_sample=train_sample,
+            recall_queries=recall_queries,
+            seed=seed,
             lexical_weight=lexical_weight,
             semantic_weight=semantic_weight,
             duplicates="error" if unique_ids else "merge",
@@ -143,13 +137,9 @@ def build_kb_cli(
         raise typer.Exit(1) from None
     if not quiet:
         msg = Printer()
-        rows = [
-            (name.replace("_", " "), count, _shortened("; ".join(counts.examples.get(name, ()))))
-            for name, count in counts.counts().items()
-        ]
-        msg.table(rows, aligns=("l", "r", "l"))
+        print_report(counts)
+        if counts.recall_at_10 is not None:
+            msg.info(
+                f"Recall@10 against exact search, for misspelt names: {counts.recall_at_10:.3f}"
+            )
         msg.good(f"Wrote the knowledge base to '{out_dir}'.")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -65,6 +65,13 @@ def convert_cli(
         Optional[Path],
         typer.Option("--exclude-documents", help="Leave out the documents in this file"),
     ] = None,
+    exclude_annotations: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--exclude-annotations",
+            help="List of bad annotations (.tsv, .jsonl) to leave out or change",
+        ),
+    ] = None,
     spans_key: Annotated[
         str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
     ] = "sc",
@@ -129,6 +136,7 @@ def convert_cli(
             lang=lang,
             documents=None if documents is None else read_ids(documents),
             exclude_documents=None if exclude_documents is None else read_ids(exclude_documents),
+            exclude_annotations=exclude_annotations,
             spans_key=spans_key,
             tier=tier,
             year=year,
@@ -153,6 +161,12 @@ def convert_cli(
             f"the first: {', '.join(result.not_found[:5])}",
             err=True,
         )
+    if result.not_corrected:
+        typer.echo(
+            f"Warning: {len(result.not_corrected)} documents of {exclude_annotations} are in no "
+            f"input, the first: {', '.join(result.not_corrected[:5])}",
+            err=True,
+        )
     if quiet:
         return
     share = result.off_borders / max(result.mentions, 1)
@@ -161,6 +175,12 @@ def convert_cli(
         f"{result.relations} relations; {result.off_borders} mentions ({share:.2%}) have a border "
         f"inside a token; {len(result.skipped)} skipped"
     )
+    if result.corrections is not None:
+        found = result.corrections
+        typer.echo(
+            f"{exclude_annotations}: {found.documents} documents and {found.dropped} mentions with "
+            f"{found.relations} relations left out, {found.changed} mentions changed"
+        )
     if result.in_parts:
         typer.echo(f"{result.in_parts} mentions in several parts are covered by one span each")
     if result.concept_relations:

@@ -1,4 +1,4 @@
-"""``python -m spacy bioie evaluate``: score predictions by GutBrainIE's rules."""
+"""``python -m spacy bioie evaluate``: score predictions by GutBrainIE's or BioNNE-L's rules."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ class TaskName(StrEnum):
     nerd = "nerd"
     m_re = "m-re"
     c_re = "c-re"
+    bionne_l = "bionne-l"
 
 
 class RulesName(StrEnum):
@@ -30,23 +31,26 @@ class RulesName(StrEnum):
 def evaluate_cli(
     gold: Annotated[
         Path,
-        typer.Argument(metavar="GOLD", help="Annotation JSON with the answers", dir_okay=False),
+        typer.Argument(metavar="GOLD", help="JSON or table with the answers", dir_okay=False),
     ],
     pred: Annotated[
         Path,
-        typer.Argument(metavar="PRED", help="Submission or annotation JSON", dir_okay=False),
+        typer.Argument(metavar="PRED", help="Submission, or another such JSON", dir_okay=False),
     ],
     task: Annotated[TaskName, typer.Option("--task", "-t", help="What is scored")],
     rules: Annotated[
-        RulesName, typer.Option("--rules", "-r", help="How predictions are counted")
-    ] = RulesName.official_2025,
+        RulesName | None,
+        typer.Option(
+            "--rules", "-r", help="How GutBrainIE's are counted  [default: official-2025]"
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--json", "-j", help="Write all figures to this file", dir_okay=False),
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option("--compare", "-c", help="JSON of a second system", dir_okay=False),
+        typer.Option("--compare", "-c", help="Predictions of a second system", dir_okay=False),
     ] = None,
     resamples: Annotated[
         int,
@@ -59,37 +63,52 @@ def evaluate_cli(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
 ) -> None:
-    """Score predictions by GutBrainIE's official rules or strictly, as sets.
+    """Score predictions by GutBrainIE's official rules or strictly, as sets, or by BioNNE-L's.
 
     GOLD is the organisers' annotation JSON; relation tasks are derived from its relations. PRED
     is a submission of the task or an annotation JSON. Prints micro and macro precision, recall and
     F1 with 95 % confidence intervals, and the figures of every class.
 
+    With the task bionne-l GOLD is the corpus's table and PRED a submission, both .tsv: prints
+    Acc@1, Acc@5 and MRR over up to five ranked concepts of each mention.
+
     Exit codes: 0 if scored, 1 if a file is unreadable or malformed, 2 for wrong usage.
     """
-    from ..scoring import evaluate_files
+    from ..scoring import evaluate_bionne_files, evaluate_files
 
     msg = Printer()
+    common: dict[str, Any] = {
+        "compare": compare,
+        "resamples": resamples,
+        "seed": seed,
+        "output": output,
+    }
+    ranked = task is TaskName.bionne_l
+    if ranked and (rules is not None or any_labels):
+        raise typer.BadParameter("--rules and --any-labels are not for the task bionne-l.")
     try:
-        figures = evaluate_files(
-            gold,
-            pred,
-            task.value,
-            rules.value,
-            compare=compare,
-            resamples=resamples,
-            seed=seed,
-            check_labels=not any_labels,
-            output=output,
-            progress=not quiet,
-        )
+        if ranked:
+            figures = evaluate_bionne_files(gold, pred, **common)
+        else:
+            figures = evaluate_files(
+                gold,
+                pred,
+                task.value,
+                (rules or RulesName.official_2025).value,
+                check_labels=not any_labels,
+                progress=not quiet,
+                **common,
+            )
     except OSError as error:
         typer.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
         raise typer.Exit(1) from None
     except ValueError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
-    _print_figures(msg, figures)
+    if ranked:
+        _print_ranked(msg, figures)
+    else:
+        _print_figures(msg, figures)
     if output is not None:
         msg.good(f"Wrote all figures to {output}")
 
@@ -135,6 +154,35 @@ def _print_figures(msg: Printer, figures: dict[str, Any]) -> None:
         aligns=("l", "r", "r", "r", "r", "r", "r"),
         max_col=80,
     )
+    _print_comparison(msg, figures)
+
+
+def _print_ranked(msg: Printer, figures: dict[str, Any]) -> None:
+    msg.divider(figures["task"])
+    msg.text(f"{figures['documents']} documents, {figures['mentions']} gold mentions")
+    for field, text in (
+        ("missing_mentions", "gold mentions have no prediction"),
+        ("extra_mentions", "predicted mentions are not in gold and were left out"),
+    ):
+        if figures[field]:
+            msg.warn(f"{figures[field]} {text}")
+    if figures["duplicate_predictions"]:
+        msg.info(f"{figures['duplicate_predictions']} predictions repeat another one")
+    groups = {"with a concept": figures["linked"], "CUILESS": figures["cuiless"]}
+    rows = [
+        (name, str(group["mentions"]), *(_value(group[f]) for f in ("acc1", "acc5", "mrr")))
+        for name, group in {**groups, **figures["per_type"]}.items()
+    ]
+    whole = [_with_interval(figures, figures[f], f) for f in ("acc1", "acc5", "mrr")]
+    msg.table(
+        [("all", str(figures["mentions"]), *whole), *rows],
+        header=("", "Mentions", "Acc@1", "Acc@5", "MRR"),
+        aligns=("l", "r", "r", "r", "r"),
+    )
+    _print_comparison(msg, figures)
+
+
+def _print_comparison(msg: Printer, figures: dict[str, Any]) -> None:
     if "comparison" in figures:
         msg.divider(f"compared with {figures['comparison']['predictions']}")
         msg.table(
@@ -149,8 +197,16 @@ def _print_figures(msg: Printer, figures: dict[str, Any]) -> None:
 
 
 def _cell(figures: dict[str, Any], name: str) -> str:
-    cell = f"{figures['averages'][name]:.4f}"
+    return _with_interval(figures, figures["averages"][name], name)
+
+
+def _with_interval(figures: dict[str, Any], value: float, name: str) -> str:
+    cell = _value(value)
     if "intervals" in figures:
         interval = figures["intervals"][name]
         cell += f" [{interval['low']:.4f}, {interval['high']:.4f}]"
     return cell
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -14,6 +14,8 @@ class MetricName(StrEnum):
     bt = "bt"
     tt = "tt"
     tm = "tm"
+    c = "c"
+    mean = "mean"
 
 
 class InputName(StrEnum):
@@ -42,15 +44,16 @@ def tune_relations_cli(
         typer.Option("--output", "-o", help="Folder for the tuned pipeline", file_okay=False),
     ] = None,
     component: Annotated[
-        str | None, typer.Option("--component", help="Name of the relation_extractor")
+        str | None, typer.Option("--component", help="Name of the relation component")
     ] = None,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
 ) -> None:
     """Choose the thresholds of relations that give the best micro-F1 on held-out documents.
 
-    Every prediction counts, as sets: label pairs (bt), triples of labels and predicate (tt) or
-    triples with the texts of the mentions (tm). Prints the thresholds and the figure as JSON.
+    Every prediction counts, as sets: label pairs (bt), triples of labels and predicate (tt),
+    triples with the texts of the mentions (tm) or triples of concepts (c); or the mean of the
+    first three (mean). Prints the thresholds and the figure as JSON.
     Without an output folder the thresholds inside the pipeline's folder are replaced.
 
     Exit codes: 0 if saved, 1 if something cannot be read, tuned or written, 2 for wrong usage.

@@ -4,6 +4,7 @@
 """
 
 from ..annotation.gutbrainie import LABELS, LOCATIONS, PREDICATES
+from .abstracts import is_abstracts, read_abstracts
 from .articles import Article, Entity, EntityRelation, article_to_doc, doc_to_article
 from .bionne import read_bionne, write_bionne, write_bionne_submission
 from .brat import read_brat, write_brat
@@ -47,6 +48,8 @@ __all__ = [
     "doc_to_record",
     "get_fragments",
     "guess_format",
+    "is_abstracts",
+    "read_abstracts",
     "read_articles",
     "read_bionne",
     "read_brat",

@@ -43,6 +43,7 @@ from .corpora import (
     read_corpus,
     write_corpus,
 )
+from .corrections import Corrections, read_corrections
 from .docbin import read_docbin, write_docbin
 from .errors import FormatError
 from .gutbrainie import read_articles
@@ -64,7 +65,8 @@ class Conversion:
     parts; ``concept_relations`` counts the relations that a corpus states between concepts,
     ``not_placed`` those of them that no two mentions can hold. ``skipped`` holds the errors of
     what was left out with ``skip_invalid`` or ``discontinuous``; ``not_found`` the excluded ids
-    that no input has.
+    that no input has. ``corrections`` says what a list of bad annotations has done, and
+    ``not_corrected`` which of its documents no input has.
     """
 
     documents: int = 0
@@ -76,6 +78,8 @@ class Conversion:
     not_placed: int = 0
     skipped: List[FormatError] = field(default_factory=list)
     not_found: List[str] = field(default_factory=list)
+    corrections: Optional[Corrections] = None
+    not_corrected: List[str] = field(default_factory=list)
 
 
 def convert(
@@ -88,6 +92,7 @@ def convert(
     lang: str = "en",
     documents: Optional[Collection[str]] = None,
     exclude_documents: Optional[Collection[str]] = None,
+    exclude_annotations: Optional[Union[str, Path]] = None,
     spans_key: str = SPANS_KEY,
     tier: Optional[str] = None,
     year: Optional[int] = None,
@@ -104,11 +109,13 @@ def convert(
     texts with marks), ``jsonl``, ``docbin``, ``pubtator``, ``conll`` (IOB columns), ``brat`` (a
     folder of .txt and .ann) or ``bionne``; without them suffix or content says it. ``split`` keeps
     one split of inline articles. ``documents`` keeps the documents with these ids,
-    ``exclude_documents`` those with others. ``tier`` becomes the ``doc._.tier`` of the documents of
-    a docbin or jsonl output; without it they keep theirs. ``year`` is the layout of a gutbrainie
-    output: 2025 (without URIs) or 2026 (with them, the default if there are any). ``any_labels``
-    accepts labels and predicates that GutBrainIE does not have. ``discontinuous`` says what becomes
-    of brat's and BioNNE-L's mentions in several parts: "cover" (the default) or "skip".
+    ``exclude_documents`` those with others. ``exclude_annotations`` is a list of bad annotations
+    that are left out or changed, see ``corrections``. ``tier`` becomes the ``doc._.tier`` of the
+    documents of a docbin or jsonl output; without it they keep theirs. ``year`` is the layout of a
+    gutbrainie output: 2025 (without URIs) or 2026 (with them, the default if there are any).
+    ``any_labels`` accepts labels and predicates that GutBrainIE does not have. ``discontinuous``
+    says what becomes of brat's and BioNNE-L's mentions in several parts: "cover" (the default) or
+    "skip".
     ``concept_pairs`` ("all", "closest" or "sentence") makes relations between mentions of those
     that a corpus states between concepts, of which ``symmetric`` names the labels without an order
     ("*" for all); see ``distribute_concept_relations``. ``progress`` shows a bar for each input on
@@ -136,8 +143,9 @@ def convert(
         )
     if symmetric and concept_pairs is None:
         raise ValueError("Symmetric labels were named without pairs of concepts to distribute.")
+    corrections = None if exclude_annotations is None else read_corrections(exclude_annotations)
     tokenize, vocab = blank_tokenizer(lang)
-    result = Conversion()
+    result = Conversion(corrections=corrections)
 
     def load(path: Path, kind: str) -> Iterable[Union[Article, Doc]]:
         options: Dict[str, Any] = {"skip_invalid": skip_invalid, "report": result.skipped}
@@ -175,6 +183,8 @@ def convert(
                             raise error
                         result.skipped.append(error)
                         continue
+                    if corrections is not None and corrections.drops(identifier):
+                        continue
                     yield path, item
         missing = sorted((wanted or set()) - seen)
         if missing:
@@ -183,6 +193,8 @@ def convert(
                 f"{', '.join(missing[:5])}."
             )
         result.not_found = sorted(excluded - seen)
+        if corrections is not None:
+            result.not_corrected = sorted(corrections.ids - seen)
         if not result.documents:
             raise ValueError(f"{output}: no document is left to write.")
 
@@ -197,8 +209,12 @@ def convert(
                     result.not_placed += place_concept_relations(
                         doc, spans_key, concept_pairs, symmetric
                     )
+                if corrections is not None:
+                    corrections.apply(doc, spans_key)
                 check(doc)
             except FormatError as error:
+                if error.file and error.file == str(exclude_annotations):
+                    raise  # the list is wrong, not the document
                 error = FormatError(path, error.record, error.field, error.problem)
                 if not skip_invalid:
                     raise error from None

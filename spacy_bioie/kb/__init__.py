@@ -10,9 +10,10 @@ from .linking import LinkingSettings
 from .loading import load_knowledge_base
 from .name_encoders import NoNameEncoder, TransformerNameEncoder
 from .normalisation import normalise_name
-from .report import BuildReport
+from .report import BuildReport, UpdateReport
 from .sources import Filters, read_concepts
 from .training_names import TrainingNames, read_training_names
+from .updating import update_knowledge_base
 from .writing import write_knowledge_base
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "NoNameEncoder",
     "TrainingNames",
     "TransformerNameEncoder",
+    "UpdateReport",
     "build_knowledge_base",
     "load_knowledge_base",
     "normalise_name",
     "read_concepts",
     "read_training_names",
+    "update_knowledge_base",
     "write_knowledge_base",
 ]

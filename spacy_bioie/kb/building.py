@@ -9,7 +9,7 @@ from spacy.vocab import Vocab
 from ..annotation import SPANS_KEY
 from .concepts import Concept
 from .findings import Findings
-from .index import NameIndex
+from .indexing import index_names
 from .knowledge_base import FaissKnowledgeBase
 from .lexical import LexicalVectorizer
 from .merging import merge_by_id, merge_by_xref
@@ -35,6 +35,9 @@ def build_knowledge_base(
     name_encoder: Optional[NameEncoder] = None,
     index: str = "Flat",
     search_parameters: str = "",
+    train_sample: int = 200_000,
+    recall_queries: int = 500,
+    seed: int = 0,
     lexical_weight: float = 0.5,
     semantic_weight: float = 0.5,
     lexical_dims: int = 256,
@@ -55,7 +58,10 @@ def build_knowledge_base(
         counted for each name, label and concept: they decide between concepts of one name. Their
         concepts that no source has are added, named by the mention.
     name_encoder: gives the semantic part of name vectors; none by default.
-    index, search_parameters: see ``NameIndex.build``.
+    index, search_parameters, train_sample: see ``NameIndex.build``. Names are turned into vectors
+        and added a few thousand at a time.
+    recall_queries, seed: how the recall of an index that is not exact is measured, see
+        ``index_names``.
     lexical_weight, semantic_weight, lexical_dims: see ``NameVectorizer``. A part without weight
         is left out.
     duplicates: an id that occurs again is merged with its earlier record ("merge") or refused
@@ -68,7 +74,9 @@ def build_knowledge_base(
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates is {duplicates!r}: expected one of {list(DUPLICATES)}.")
     findings = Findings()
-    merged = merge_by_id(_open(sources, form, filters or Filters(), findings, progress), findings)
+    merged = merge_by_id(
+        open_sources(sources, form, filters or Filters(), findings, progress), findings
+    )
     if findings.counts["duplicate_ids"] and duplicates == "error":
         raise ValueError(
             f"{findings.counts['duplicate_ids']} records have the concept id of an earlier one, "
@@ -79,7 +87,7 @@ def build_knowledge_base(
     concepts = sorted(by_id.values(), key=lambda concept: concept.concept_id)
     if not isinstance(mentions, TrainingNames):
         mentions = read_training_names(mentions, spans_key)
-    mentions = _main_ids(mentions, concepts)
+    mentions = with_main_ids(mentions, concepts)
     added = mentions.new_concepts(concept.concept_id for concept in concepts)
     concepts = sorted([*concepts, *added], key=lambda concept: concept.concept_id)
     unofficial = {concept.concept_id for concept in added}
@@ -94,15 +102,24 @@ def build_knowledge_base(
         lexical_weight=lexical_weight,
         semantic_weight=semantic_weight,
     )
-    name_index = None
+    name_index, recall = None, None
     if names:
-        vectors = vectorizer.vectors(names, progress)
-        name_index = NameIndex.build(vectors, index, search_parameters)
+        name_index, recall = index_names(
+            vectorizer,
+            names,
+            index,
+            search_parameters,
+            train_sample=train_sample,
+            recall_queries=recall_queries,
+            seed=seed,
+            progress=progress,
+        )
     kb = FaissKnowledgeBase(vocab or Vocab(), tables, vectorizer, name_index)
-    return kb, make_report(concepts, tables, mentions, unofficial, merged.records, findings)
+    report = make_report(concepts, tables, mentions, unofficial, merged.records, findings, recall)
+    return kb, report
 
 
-def _open(
+def open_sources(
     sources: Iterable[Union[str, Path, Concept, Iterable[Concept]]],
     form: Optional[str],
     filters: Filters,
@@ -149,7 +166,7 @@ def _read(
         )
 
 
-def _main_ids(mentions: TrainingNames, concepts: List[Concept]) -> TrainingNames:
+def with_main_ids(mentions: TrainingNames, concepts: List[Concept]) -> TrainingNames:
     """The same mentions, with the id of a concept where they have another id of it."""
     ids = {concept.concept_id for concept in concepts}
     main: Dict[str, str] = {}
@@ -157,7 +174,7 @@ def _main_ids(mentions: TrainingNames, concepts: List[Concept]) -> TrainingNames
         for other in concept.alt_ids:
             if other not in ids:
                 main.setdefault(other, concept.concept_id)
-    if not any(concept_id in main for concept_id in mentions.texts):
+    if not any(concept_id in main for _, _, concept_id in mentions.counts):
         return mentions
     out = TrainingNames(unlinked=mentions.unlinked)
     for (name, label, concept_id), count in mentions.counts.items():

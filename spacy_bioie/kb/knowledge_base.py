@@ -27,19 +27,21 @@ INDEX_FILE = "names.faiss"
 ARRAYS_FOLDER = "tables"
 ENCODER_FOLDER = "encoder"
 _IDF = "lexical.idf"
+_POSITIONS = "index.positions"  # only of an index that was updated, see NameIndex
 
 
 class FaissKnowledgeBase(KnowledgeBase):
     """Concepts, a dictionary of their normalised names, and a faiss index over name vectors.
 
-    It is built by ``build_knowledge_base`` and saved as a folder, from which arrays and index are
-    memory-mapped. ``FaissKnowledgeBase(vocab)`` is one without concepts, to be filled by
-    ``from_disk`` or ``from_bytes``. Concepts stay as they are while a pipeline trains.
+    It is built by ``build_knowledge_base``, changed by ``update_knowledge_base``, and saved as a
+    folder, from which arrays and index are memory-mapped. ``FaissKnowledgeBase(vocab)`` is one
+    without concepts, to be filled by ``from_disk`` or ``from_bytes``. Concepts stay as they are
+    while a pipeline trains.
 
     vocab: its strings get the ids of candidates.
     tables: concepts and names.
     vectorizer: turns normalised names into vectors.
-    index: over the vectors of ``tables.names``, row by row; None if there are no names.
+    index: over the vectors of ``tables.names``; None if there are no names.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class FaissKnowledgeBase(KnowledgeBase):
 
     @property
     def device(self) -> str:
-        """Where names are searched: ``auto``, ``cpu`` or ``gpu``, see ``NameIndex``. Not saved."""
+        """Where names are searched, ``auto`` or another one of ``NameIndex``. It is not saved."""
         return self._device
 
     @device.setter
@@ -140,14 +142,28 @@ class FaissKnowledgeBase(KnowledgeBase):
         return rank_candidates(self, pairs, scores, len(names), top_k)
 
     def query_vectors(
-        self, names: Sequence[str], name_rows: Optional[numpy.ndarray] = None
+        self,
+        names: Sequence[str],
+        name_rows: Optional[numpy.ndarray] = None,
+        meanings: Optional[numpy.ndarray] = None,
     ) -> numpy.ndarray:
         """Vectors of distinct normalised names: float32, (names, entity_vector_length).
 
         name_rows: their rows where they are known, -1 elsewhere. Names of the knowledge base are
         not encoded again if the index keeps vectors as they are.
+        meanings: vectors for the semantic part of names that are not known, float32, (names,
+        context_dims), of any length. With them the name encoder is not asked, and names may be
+        repeated.
         """
-        if name_rows is None or self.index is None or not self.index.is_exact:
+        if name_rows is None or self.index is None:
+            name_rows = numpy.full((len(names),), -1, dtype="int64")
+        if meanings is not None:
+            out = self.vectorizer.vectors_of_meanings(names, meanings)
+            known = name_rows >= 0
+            if self.index is not None:
+                out[known] = self.index.vectors(name_rows[known])
+            return out
+        if self.index is None or not self.index.is_exact:
             return self.vectorizer.cached_vectors(names)
         out = numpy.empty((len(names), self.vectorizer.dims), dtype="float32")
         known = name_rows >= 0
@@ -256,6 +272,7 @@ class FaissKnowledgeBase(KnowledgeBase):
         arrays = storage.read_arrays(path / ARRAYS_FOLDER, mmap=mmap)
         try:
             lexical = LexicalVectorizer(settings["lexical_dims"], arrays.pop(_IDF))
+            positions = arrays.pop(_POSITIONS, None)
             tables = KnowledgeTables.from_arrays(arrays)
             encoder = load_name_encoder(settings["name_encoder"], path / ENCODER_FOLDER)
             vectorizer = NameVectorizer(
@@ -269,8 +286,9 @@ class FaissKnowledgeBase(KnowledgeBase):
                 f"'{path}' is damaged: its tables or settings lack {error}, which knowledge bases "
                 "of this version have."
             ) from None
-        has_index = (path / INDEX_FILE).is_file()
-        index = NameIndex.read(path / INDEX_FILE, mmap=mmap) if has_index else None
+        index = None
+        if (path / INDEX_FILE).is_file():
+            index = NameIndex.read(path / INDEX_FILE, mmap=mmap, positions=positions)
         self._set(self.vocab, tables, vectorizer, index)
         return self
 
@@ -304,6 +322,8 @@ class FaissKnowledgeBase(KnowledgeBase):
 
     def _write_files(self, folder: Path) -> None:
         arrays = {**self.tables.to_arrays(), _IDF: self.vectorizer.lexical.idf}
+        if self.index is not None and self.index.positions is not None:
+            arrays[_POSITIONS] = self.index.positions
         storage.write_arrays(folder / ARRAYS_FOLDER, arrays)
         if self.index is not None:
             self.index.write(folder / INDEX_FILE)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 import numpy
 
 from ..annotation import Candidates
+from .hit_details import hit_details
 from .ragged import RaggedRows
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 # The most that a name without training evidence can score
 NAME_CEILING = 0.9
+# Of a mention and a name that are not equal, but have the same key (``fold_name``)
+FOLDED_SIMILARITY = 0.99
 # A concept seen n times in n training mentions of a name has the evidence n / (n + 0.5)
 EVIDENCE_SMOOTHING = 0.5
 
@@ -22,11 +25,13 @@ class LinkingSettings:
     """How candidates are found and weighed.
 
     n_search: names that the search returns for a mention; 0 asks the dictionary alone.
-    dictionary: whether equal normalised names and training evidence count; without them only
-        the similarity of name vectors does.
+    dictionary: whether equal normalised names, names that differ in number, Greek letters or
+        Roman numerals where there is no equal one, and training evidence count; without them
+        only the similarity of name vectors does.
     prior_weight: of log(1 + training mentions of the concept).
     label_weight: taken off where the labels of a concept are known and the mention's is another.
     context_weight: of the cosine of the mention in its context and the concept.
+    details: whether the pairs get what a reranker reads, see ``hit_details``.
     """
 
     n_search: int = 32
@@ -34,6 +39,7 @@ class LinkingSettings:
     prior_weight: float = 0.01
     label_weight: float = 0.1
     context_weight: float = 0.0
+    details: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,10 @@ class CandidatePairs:
     """Pairs of a mention and a candidate concept, sorted by mention, then by row of concept.
 
     mentions, concepts: int64, (pairs,). similarity: of the nearest name, float64, 1 for an equal
-    name. evidence: from training mentions of the same name and label, float64 in [0, 1).
+    name. evidence: from training mentions of the same label and name (or, for a name that is not
+    known, those with its key), float64 in [0, 1).
     label_mismatch: bool. log_count: log(1 + training mentions of the concept), float64.
+    details: float32, (pairs, 7), where ``LinkingSettings.details`` asks for them.
     """
 
     mentions: numpy.ndarray
@@ -51,6 +59,7 @@ class CandidatePairs:
     evidence: numpy.ndarray
     label_mismatch: numpy.ndarray
     log_count: numpy.ndarray
+    details: Optional[numpy.ndarray] = None
 
 
 def find_candidates(
@@ -58,18 +67,32 @@ def find_candidates(
     names: Sequence[str],
     labels: Sequence[str],
     settings: LinkingSettings,
+    meanings: Optional[numpy.ndarray] = None,
 ) -> CandidatePairs:
     """Find the candidates of mentions, given by normalised names and entity labels.
 
     Each distinct name is searched once, all of them in one call.
+
+    meanings: vectors that stand for those of the name encoder where a name is not known, (names,
+        context_dims), of any length. Then each name is searched by itself.
     """
     tables = kb.tables
-    distinct = sorted({name for name in names if name})
-    place = {name: i for i, name in enumerate(distinct)}
     asked = numpy.asarray([i for i, name in enumerate(names) if name], dtype="int64")
-    of_name = numpy.asarray([place[name] for name in names if name], dtype="int64")
+    if meanings is None:
+        distinct = sorted({name for name in names if name})
+        place = {name: i for i, name in enumerate(distinct)}
+        of_name = numpy.asarray([place[name] for name in names if name], dtype="int64")
+    else:
+        distinct = [name for name in names if name]
+        meanings, of_name = meanings[asked], numpy.arange(len(asked))
     name_rows = tables.name_rows(distinct)
-    found = _concepts_of_names(kb, distinct, name_rows, settings)
+    queries = _query_vectors(kb, distinct, name_rows, settings, meanings)
+    # A name that ``without_mentions`` has left without a concept is as good as unknown
+    offsets = tables.name_concepts.offsets
+    name_rows = numpy.where(offsets[name_rows + 1] > offsets[name_rows], name_rows, -1)
+    entries = _dictionary_entries(kb, distinct, name_rows, settings)
+    hits = _named_hits(kb, queries, name_rows, entries, settings)
+    found = _concepts_of_hits(kb, hits)
     which, positions = found.rows.positions(of_name)
     mentions = asked[which]
     concepts = found.rows.values[positions].astype("int64")
@@ -77,8 +100,11 @@ def find_candidates(
     evidence = numpy.zeros((len(mentions),), dtype="float64")
     if settings.dictionary and len(mentions):
         n = len(tables.concept_ids)
-        keys, shares = _evidence(kb, asked, name_rows[of_name], label_rows)
+        keys, shares = _evidence(kb, asked, of_name, entries, label_rows)
         evidence[numpy.searchsorted(mentions * n + concepts, keys)] = shares
+    details = None
+    if settings.details:
+        details = hit_details(kb, hits, queries, asked, of_name, label_rows, (mentions, concepts))
     return CandidatePairs(
         mentions=mentions,
         concepts=concepts,
@@ -86,6 +112,7 @@ def find_candidates(
         evidence=evidence,
         label_mismatch=tables.label_mismatch(concepts, label_rows[mentions]),
         log_count=numpy.log1p(tables.concept_counts[concepts].astype("float64")),
+        details=details,
     )
 
 
@@ -121,6 +148,7 @@ def merge_mentions(pairs: CandidatePairs, owners: numpy.ndarray) -> CandidatePai
         evidence=greatest(evidence),
         label_mismatch=pairs.label_mismatch[first],
         log_count=pairs.log_count[first],
+        details=None if pairs.details is None else greatest(pairs.details),
     )
 
 
@@ -207,53 +235,103 @@ class _NamedConcepts:
     similarity: numpy.ndarray  # float64, aligned with rows.values
 
 
-def _concepts_of_names(
+def _dictionary_entries(
     kb: "FaissKnowledgeBase",
     distinct: Sequence[str],
     name_rows: numpy.ndarray,
     settings: LinkingSettings,
-) -> _NamedConcepts:
-    tables = kb.tables
-    queries = numpy.arange(len(distinct))
-    asked, rows, similarity = [queries[:0]], [name_rows[:0]], [numpy.zeros((0,))]
-    if settings.n_search and len(distinct) and len(tables.names):
-        products, hits = kb.search_vectors(kb.query_vectors(distinct, name_rows), settings.n_search)
+) -> RaggedRows:
+    """For each name the row of the equal name, or of all names with its key if there is none."""
+    if not settings.dictionary:
+        return RaggedRows.from_pairs(name_rows[:0], name_rows[:0], len(distinct))
+    unknown = numpy.nonzero(name_rows < 0)[0]
+    folded = kb.tables.folded_rows([distinct[int(i)] for i in unknown])
+    which, positions = folded.positions(numpy.arange(len(unknown)))
+    known = numpy.nonzero(name_rows >= 0)[0]
+    queries = numpy.concatenate([known, unknown[which]])
+    rows = numpy.concatenate([name_rows[known], folded.values[positions]])
+    order = numpy.argsort(queries, kind="stable")
+    return RaggedRows.from_pairs(queries[order], rows[order], len(distinct))
+
+
+def _query_vectors(
+    kb: "FaissKnowledgeBase",
+    distinct: Sequence[str],
+    name_rows: numpy.ndarray,
+    settings: LinkingSettings,
+    meanings: Optional[numpy.ndarray],
+) -> numpy.ndarray:
+    """Vectors of names, as far as they are needed: float32, (names, dims)."""
+    if len(distinct) and len(kb.tables.names) and (settings.n_search or settings.details):
+        return kb.query_vectors(distinct, name_rows, meanings)
+    return numpy.zeros((len(distinct), kb.vectorizer.dims), dtype="float32")
+
+
+def _named_hits(
+    kb: "FaissKnowledgeBase",
+    queries: numpy.ndarray,
+    name_rows: numpy.ndarray,
+    entries: RaggedRows,
+    settings: LinkingSettings,
+) -> Tuple[RaggedRows, numpy.ndarray]:
+    """For each name the rows of the names found, each once, and their greatest similarities."""
+    n = len(queries)
+    which, positions = entries.positions(numpy.arange(n))
+    asked, rows = [which], [entries.values[positions].astype("int64")]
+    similarity = [numpy.where(name_rows[which] >= 0, 1.0, FOLDED_SIMILARITY)]
+    if settings.n_search and n and len(kb.tables.names):
+        products, hits = kb.search_vectors(queries, settings.n_search)
         filled = hits >= 0
         asked.append(numpy.nonzero(filled)[0])
         rows.append(hits[filled])
         similarity.append(products[filled].astype("float64"))
-    if settings.dictionary:
-        known = name_rows >= 0
-        asked.append(queries[known])
-        rows.append(name_rows[known])
-        similarity.append(numpy.ones((int(known.sum()),)))
-    pair, positions = tables.name_concepts.positions(numpy.concatenate(rows))
-    query = numpy.concatenate(asked)[pair]
-    concept = tables.name_concepts.values[positions].astype("int64")
-    value = numpy.concatenate(similarity)[pair]
-    order = numpy.lexsort((-value, concept, query))
-    query, concept, value = query[order], concept[order], value[order]
-    best = numpy.ones((len(query),), dtype="bool")
-    best[1:] = (query[1:] != query[:-1]) | (concept[1:] != concept[:-1])
-    return _NamedConcepts(
-        RaggedRows.from_pairs(query[best], concept[best], len(distinct)), value[best]
+    return _greatest(
+        numpy.concatenate(asked), numpy.concatenate(rows), numpy.concatenate(similarity), n
     )
+
+
+def _concepts_of_hits(
+    kb: "FaissKnowledgeBase", hits: Tuple[RaggedRows, numpy.ndarray]
+) -> _NamedConcepts:
+    tables = kb.tables
+    query, at = hits[0].positions(numpy.arange(len(hits[0])))
+    pair, positions = tables.name_concepts.positions(hits[0].values[at])
+    concepts = tables.name_concepts.values[positions].astype("int64")
+    return _NamedConcepts(*_greatest(query[pair], concepts, hits[1][at][pair], len(hits[0])))
+
+
+def _greatest(
+    queries: numpy.ndarray, rows: numpy.ndarray, values: numpy.ndarray, n: int
+) -> Tuple[RaggedRows, numpy.ndarray]:
+    """For each of n queries its rows, ascending and each once, with the greatest of its values."""
+    order = numpy.lexsort((-values, rows, queries))
+    queries, rows, values = queries[order], rows[order], values[order]
+    best = numpy.ones((len(queries),), dtype="bool")
+    best[1:] = (queries[1:] != queries[:-1]) | (rows[1:] != rows[:-1])
+    return RaggedRows.from_pairs(queries[best], rows[best], n), values[best]
 
 
 def _evidence(
     kb: "FaissKnowledgeBase",
     mentions: numpy.ndarray,
-    name_rows: numpy.ndarray,
+    of_name: numpy.ndarray,
+    entries: RaggedRows,
     label_rows: numpy.ndarray,
 ) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """Keys mention * concepts + concept, and the evidence of training mentions for these pairs."""
+    """Keys mention * concepts + concept, and the evidence of training mentions for these pairs.
+
+    of_name: for each of ``mentions`` the row of its name in ``entries``.
+    """
     tables = kb.tables
-    known = name_rows >= 0
-    which, positions = tables.evidence.positions(name_rows[known])
-    mention = mentions[known][which]
+    which, at = entries.positions(of_name)
+    mention = mentions[which]
+    which, positions = tables.evidence.positions(entries.values[at])
+    mention = mention[which]
     same = tables.evidence_labels[positions] == label_rows[mention]
     mention, positions = mention[same], positions[same]
-    counts = tables.evidence_counts[positions].astype("float64")
-    totals = numpy.bincount(mention, weights=counts, minlength=1)
     keys = mention * len(tables.concept_ids) + tables.evidence.values[positions]
+    keys, place = numpy.unique(keys, return_inverse=True)
+    counts = numpy.bincount(place, weights=tables.evidence_counts[positions], minlength=len(keys))
+    mention = keys // max(len(tables.concept_ids), 1)
+    totals = numpy.bincount(mention, weights=counts, minlength=1)
     return keys, counts / (totals[mention] + EVIDENCE_SMOOTHING)

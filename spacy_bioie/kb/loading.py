@@ -1,4 +1,4 @@
-"""Loading a saved knowledge base from a config."""
+"""Making knowledge bases from a config: a saved one, or one without concepts."""
 
 from pathlib import Path
 from typing import Callable, Union
@@ -25,3 +25,17 @@ def load_knowledge_base(
         return FaissKnowledgeBase(vocab).from_disk(path, mmap=mmap, check=check)
 
     return kb_loader
+
+
+def empty_knowledge_base() -> Callable[[Vocab, int], FaissKnowledgeBase]:
+    """Create ``spacy_bioie.EmptyFaissKnowledgeBase.v1``, for spaCy's own ``entity_linker``.
+
+    As its ``generate_empty_kb`` it gives the component the kind of knowledge base that is saved
+    with it, to be filled by ``from_disk`` or replaced by a loader. The width that spaCy asks for
+    plays no part: the vectors have that of the names that are loaded.
+    """
+
+    def generate(vocab: Vocab, entity_vector_length: int) -> FaissKnowledgeBase:
+        return FaissKnowledgeBase(vocab)
+
+    return generate

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .concepts import Concept, join_concepts
 from .findings import Findings
@@ -98,7 +98,7 @@ def merge_by_xref(merged: Merged, findings: Findings) -> Dict[str, Concept]:
     out = {i: concept for i, concept in merged.concepts.items() if group.get(i, i) == i}
     for first, joined in members.items():
         if len(joined) > 1:
-            out[first] = _joined([merged.concepts[concept_id] for concept_id in joined])
+            out[first] = join_under_first([merged.concepts[concept_id] for concept_id in joined])
     return out
 
 
@@ -124,7 +124,8 @@ def identifier_key(identifier: str) -> str:
     return f"{_PREFIXES.get(prefix, prefix)}:{code.strip()}"
 
 
-def _joined(concepts: List[Concept]) -> Concept:
+def join_under_first(concepts: Sequence[Concept]) -> Concept:
+    """One concept of several; the ids of all but the first become other ids of it."""
     joined = join_concepts(concepts)
     others = [concept.concept_id for concept in concepts[1:]]
     alt_ids = dict.fromkeys((*joined.alt_ids, *others))

@@ -4,11 +4,12 @@ They only read: no training reaches them, so that the name vectors of a knowledg
 """
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Protocol, Sequence, Union
+from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy
 
 from ..encoder_source import resolve_encoder
+from ..models.encoder_classes import AutoEncoder, quiet_transformers
 from ..models.forking import limit_threads_after_fork
 from .encoder_files import EncoderFiles
 from .lexical import normalise_rows
@@ -141,12 +142,8 @@ class TransformerNameEncoder:
             return_tensors="pt",
         ).to(device)
         with torch.inference_mode():
-            hidden = self._model(**pieces).last_hidden_state.float()
-            if self.pooling == "cls":
-                vectors = hidden[:, 0]
-            else:
-                mask = pieces["attention_mask"].unsqueeze(-1).float()
-                vectors = (hidden * mask).sum(1) / mask.sum(1)
+            hidden = self._model(**pieces).last_hidden_state
+            vectors = pool_pieces(hidden, pieces["attention_mask"], self.pooling)
         return vectors.cpu().numpy()
 
     def _load(self) -> None:
@@ -160,19 +157,7 @@ class TransformerNameEncoder:
             self._load_folder(resolve_encoder(self.source))
 
     def _load_folder(self, folder: str) -> None:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # that the pooler's weights are not used is meant so
-        try:
-            # A pooler that a checkpoint lacks would be drawn at random, and saved so
-            model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        except TypeError:
-            model = AutoModel.from_pretrained(folder)
-        finally:
-            logging.set_verbosity(verbosity)
+        self._tokenizer, model = load_without_pooler(folder)
         self._model = model.eval().requires_grad_(False)
         self._dims = int(model.config.hidden_size)
         limit = getattr(model.config, "max_position_embeddings", None)
@@ -184,6 +169,34 @@ class TransformerNameEncoder:
             "A TransformerNameEncoder is not pickled by itself: pickle the knowledge base that "
             "holds it."
         )
+
+
+def load_without_pooler(source: str) -> Tuple[Any, Any]:
+    """Read the tokenizer and the transformer of a folder, or of a name on the model hub."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+    config = AutoConfig.from_pretrained(source)
+    with quiet_transformers():  # that the pooler's weights are not used is meant so
+        try:
+            # A pooler that a checkpoint lacks would be drawn at random, and saved so
+            model = AutoEncoder.from_pretrained(source, config=config, add_pooling_layer=False)
+        except TypeError:
+            model = AutoEncoder.from_pretrained(source, config=config)
+    return tokenizer, model
+
+
+def pool_pieces(hidden: Any, attention_mask: Any, pooling: str) -> Any:
+    """Make one vector of the pieces of each name.
+
+    hidden: a tensor (names, pieces, width). attention_mask: (names, pieces), 0 for padding.
+    RETURNS: float32, (names, width).
+    """
+    hidden = hidden.float()
+    if pooling == "cls":
+        return hidden[:, 0]
+    mask = attention_mask.unsqueeze(-1).float()
+    return (hidden * mask).sum(1) / mask.sum(1)
 
 
 def load_name_encoder(settings: Dict[str, Any], folder: Path) -> NameEncoder:

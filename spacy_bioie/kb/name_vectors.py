@@ -5,7 +5,7 @@ from typing import List, Sequence
 
 import numpy
 
-from .lexical import LexicalVectorizer
+from .lexical import LexicalVectorizer, normalise_rows
 from .name_encoders import NameEncoder
 
 
@@ -66,6 +66,20 @@ class NameVectorizer:
             out[:, :split] = numpy.sqrt(self.lexical_weight) * self.lexical.transform(names)
         if self.encoder.dims:
             out[:, split:] = numpy.sqrt(self.semantic_weight) * self.encoder.encode(names, progress)
+        return out
+
+    def vectors_of_meanings(self, names: Sequence[str], meanings: numpy.ndarray) -> numpy.ndarray:
+        """Vectors of normalised names whose semantic part is given: float32, (names, dims).
+
+        meanings: (names, width of the semantic part), of any length; without a semantic part they
+        do not count.
+        """
+        split = self.lexical.dims
+        out = numpy.empty((len(names), self.dims), dtype="float32")
+        if split:
+            out[:, :split] = numpy.sqrt(self.lexical_weight) * self.lexical.transform(names)
+        if self.encoder.dims:
+            out[:, split:] = numpy.sqrt(self.semantic_weight) * normalise_rows(meanings)
         return out
 
     def clear_cache(self) -> None:

@@ -1,7 +1,7 @@
-"""What went into a knowledge base."""
+"""What went into a knowledge base, and what an update changed."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Collection, Dict, List, Mapping, Sequence
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
 import numpy
 
@@ -13,7 +13,27 @@ from .training_names import TrainingNames
 
 
 @dataclass(frozen=True)
-class BuildReport:
+class Report:
+    """What is counted, and examples of some of it."""
+
+    examples: Mapping[str, Sequence[str]]
+
+    def counts(self) -> Dict[str, int]:
+        """All fields that are counts."""
+        return {name: value for name, value in self._values().items() if isinstance(value, int)}
+
+    def to_dict(self) -> Dict[str, Any]:
+        """All fields, as JSON."""
+        examples = {kind: list(found) for kind, found in self.examples.items()}
+        return {**self._values(), "examples": examples}
+
+    def _values(self) -> Dict[str, Any]:
+        names = [field.name for field in fields(self) if field.name != "examples"]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class BuildReport(Report):
     """What went into a knowledge base, what stood out, and what was left out.
 
     concepts, names: in it (names are distinct normalised names). records: read from the sources.
@@ -26,7 +46,8 @@ class BuildReport:
     blanks only. ambiguous_names: names of more than one concept.
     training_mentions: counted; unlinked_mentions: left out, they have no concept id or no text.
     training_names: names that only training mentions give; training_concepts: concepts that only
-    they know. examples: for some of these a few examples.
+    they know. recall_at_10: of the index, see ``index_names``; None where it is exact or was not
+    measured. examples: for some of these a few examples.
     """
 
     concepts: int
@@ -44,20 +65,37 @@ class BuildReport:
     unlinked_mentions: int
     training_names: int
     training_concepts: int
-    examples: Mapping[str, Sequence[str]]
+    recall_at_10: Optional[float] = None
 
-    def counts(self) -> Dict[str, int]:
-        """All fields but the examples."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name != "examples"
-        }
 
-    def to_dict(self) -> Dict[str, Any]:
-        """All fields, as JSON."""
-        examples = {kind: list(found) for kind, found in self.examples.items()}
-        return {**self.counts(), "examples": examples}
+@dataclass(frozen=True)
+class UpdateReport(Report):
+    """What an update changed in a knowledge base.
+
+    concepts, names: in the result. records: read from the sources that were added.
+    added_concepts: their ids were not known. duplicate_ids: records joined with a known concept
+    or an earlier record of the same id. merged_concepts: joined with another by a pair of ids or
+    by a cross-reference; unused_xrefs, left_out, empty_names: as in ``BuildReport``.
+    removed_concepts: taken out, with as many training mentions as removed_mentions says.
+    added_names: turned into vectors and indexed; removed_names: no concept has them any more.
+    unused_vectors: in the index, of names that this update or an earlier one removed, where the
+    index is of a kind that cannot drop them; only building anew does. examples: for some of these.
+    """
+
+    concepts: int
+    names: int
+    records: int
+    added_concepts: int
+    duplicate_ids: int
+    merged_concepts: int
+    unused_xrefs: int
+    left_out: int
+    empty_names: int
+    removed_concepts: int
+    removed_mentions: int
+    added_names: int
+    removed_names: int
+    unused_vectors: int
 
 
 def make_report(
@@ -67,11 +105,12 @@ def make_report(
     added: Collection[str],
     records: int,
     findings: Findings,
+    recall: Optional[float] = None,
 ) -> BuildReport:
     """Count what is in the tables.
 
     concepts: in the order of the tables. added: ids of those that only training mentions know.
-    findings: of reading and merging.
+    findings: of reading and merging. recall: of the index.
     """
     offsets = tables.name_concepts.offsets
     owner = numpy.repeat(numpy.arange(len(tables.names)), numpy.diff(offsets))
@@ -99,8 +138,14 @@ def make_report(
         unlinked_mentions=mentions.unlinked,
         training_names=int((~official).sum()),
         training_concepts=len(added),
-        examples={kind: tuple(found) for kind, found in sorted(examples.items()) if found},
+        recall_at_10=recall,
+        examples=sorted_examples(examples),
     )
+
+
+def sorted_examples(examples: Mapping[str, Sequence[str]]) -> Dict[str, Sequence[str]]:
+    """The kinds that have examples, by name."""
+    return {kind: tuple(found) for kind, found in sorted(examples.items()) if found}
 
 
 def _note_names(

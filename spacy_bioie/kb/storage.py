@@ -14,9 +14,10 @@ from typing import Any, Callable, Dict, Iterator, Union
 import numpy
 
 FORMAT = "spacy_bioie.FaissKnowledgeBase"
-VERSION = 2
-# Version 1 differs in this alone, that its concepts have no cross-references
-READABLE = (1, VERSION)
+VERSION = 3
+# In version 1 concepts have no cross-references; up to 2 there are no keys of names (``folded``),
+# and vectors always lie in the order of names
+READABLE = (1, 2, VERSION)
 META_FILE = "meta.json"
 CHECKS = ("auto", "full", "sizes")
 # With "auto" larger files are checked by their size alone: hashing gigabytes would cost more than
@@ -78,7 +79,7 @@ def read_meta(path: Union[str, Path]) -> Dict[str, Any]:
     if meta.get("version") not in READABLE:
         raise ValueError(
             f"'{file}' has the format version {meta.get('version')!r}, this release reads versions "
-            f"{' and '.join(map(str, READABLE))}: build the knowledge base anew."
+            f"{', '.join(map(str, READABLE[:-1]))} and {VERSION}: build the knowledge base anew."
         )
     if not isinstance(meta.get("files"), dict) or not isinstance(meta.get("settings"), dict):
         raise ValueError(f'\'{file}\' is damaged: no objects "files" and "settings".')

@@ -11,6 +11,7 @@ from typing import Any, Collection, Dict, Iterable, List, Mapping, Sequence, Tup
 import numpy
 
 from .concepts import Concept, concept_from_record
+from .folding import fold_name
 from .normalisation import normalise_name
 from .ragged import RaggedRows
 from .string_table import StringTable
@@ -29,6 +30,8 @@ class KnowledgeTables:
     name_concepts: for each name the rows of its concepts, ascending; ``official``, bool, says for
         each of these pairs whether a source gives the name, and not training mentions alone.
     concept_names: for each concept the rows of its names.
+    folded: the keys of ``fold_name``, sorted, of the names that differ from their key;
+        ``folded_names``: for each of these keys the rows of its names.
     evidence: for each name the rows of concepts that training mentions of this name have, with
         the label (``evidence_labels``, row in ``labels``) and the count (``evidence_counts``).
     concept_counts: how many training mentions each concept has, int32, (c,).
@@ -45,6 +48,8 @@ class KnowledgeTables:
     name_concepts: RaggedRows
     official: numpy.ndarray
     concept_names: RaggedRows
+    folded: StringTable
+    folded_names: RaggedRows
     evidence: RaggedRows
     evidence_labels: numpy.ndarray
     evidence_counts: numpy.ndarray
@@ -67,6 +72,23 @@ class KnowledgeTables:
     def name_rows(self, names: Iterable[str]) -> numpy.ndarray:
         """The rows of normalised names, -1 where a name is not known: int64."""
         return numpy.asarray([self.names.find_sorted(name) for name in names], dtype="int64")
+
+    def folded_rows(self, names: Sequence[str]) -> RaggedRows:
+        """For each normalised name the rows of the names with the same key, see ``fold_name``."""
+        which: List[int] = []
+        rows: List[int] = []
+        for i, name in enumerate(names):
+            key = fold_name(name)
+            found = self.folded.find_sorted(key)
+            same = self.folded_names[found].tolist() if found >= 0 else []
+            if fold_name(key) == key:
+                same.append(self.names.find_sorted(key))
+            same = sorted(row for row in same if row >= 0)
+            which.extend([i] * len(same))
+            rows.extend(same)
+        return RaggedRows.from_pairs(
+            numpy.asarray(which, dtype="int64"), numpy.asarray(rows), len(names)
+        )
 
     def label_rows(self, labels: Sequence[str]) -> numpy.ndarray:
         """The rows of labels, -1 where a label is not known: int64."""
@@ -104,6 +126,10 @@ class KnowledgeTables:
     @classmethod
     def from_arrays(cls, arrays: Dict[str, numpy.ndarray]) -> "KnowledgeTables":
         """Read what ``to_arrays`` gave. Raises KeyError with the name of an array that lacks."""
+        if "folded.buffer" not in arrays:
+            # saved before there were keys: names that are not their own key have none
+            keys, rows = _fold([])
+            arrays = {**arrays, **keys.to_arrays("folded"), **rows.to_arrays("folded_names")}
         values: Dict[str, Any] = {}
         for field, declared in cls.__annotations__.items():
             if declared in (StringTable, RaggedRows):
@@ -155,6 +181,7 @@ class KnowledgeTables:
         table = numpy.asarray(counts, dtype="int64").reshape((-1, 4))
         concept_counts = numpy.bincount(table[:, 1], weights=table[:, 3], minlength=len(concepts))
         alt = _alt_ids(concepts, rows)
+        folded, folded_names = _fold(names)
         return cls(
             concept_ids=StringTable.from_strings(concept.concept_id for concept in concepts),
             records=StringTable.from_strings(
@@ -168,6 +195,8 @@ class KnowledgeTables:
             concept_names=RaggedRows.from_pairs(
                 pairs[by_concept, 1], pairs[by_concept, 0], len(concepts)
             ),
+            folded=folded,
+            folded_names=folded_names,
             evidence=RaggedRows.from_pairs(table[:, 0], table[:, 1], len(names)),
             evidence_labels=table[:, 2].astype("int32"),
             evidence_counts=table[:, 3].astype("int32"),
@@ -175,6 +204,19 @@ class KnowledgeTables:
             labels=StringTable.from_strings(labels),
             label_keys=label_keys,
         )
+
+
+def _fold(names: Sequence[str]) -> Tuple[StringTable, RaggedRows]:
+    """The keys of the names that differ from them, sorted, and for each the rows of its names."""
+    keyed: Dict[str, List[int]] = {}
+    for row, name in enumerate(names):
+        key = fold_name(name)
+        if key != name:
+            keyed.setdefault(key, []).append(row)
+    keys = sorted(keyed)
+    which = numpy.repeat(numpy.arange(len(keys)), [len(keyed[key]) for key in keys])
+    rows = numpy.asarray([row for key in keys for row in keyed[key]], dtype="int64")
+    return StringTable.from_strings(keys), RaggedRows.from_pairs(which, rows, len(keys))
 
 
 def _known_labels(

@@ -7,7 +7,7 @@ from typing import Any, Iterable, Optional, Union
 
 from .building import build_knowledge_base
 from .name_encoders import TransformerNameEncoder
-from .report import BuildReport
+from .report import BuildReport, Report
 
 
 def write_knowledge_base(
@@ -39,11 +39,12 @@ def write_knowledge_base(
     kb, counts = build_knowledge_base(sources, name_encoder=name_encoder, **settings)
     kb.to_disk(out_dir)
     if report is not None:
-        _write_json(Path(report), counts)
+        write_report(Path(report), counts)
     return counts
 
 
-def _write_json(path: Path, counts: BuildReport) -> None:
+def write_report(path: Path, counts: Report) -> None:
+    """Write a report as JSON, beside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

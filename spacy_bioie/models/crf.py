@@ -198,6 +198,12 @@ def viterbi(crf: Potentials, packing: Packing) -> Tensor:
     return unpack(torch.cat(tags[::-1]), packing)
 
 
+def tag_log_probabilities(crf: Potentials, packing: Packing) -> Tensor:
+    """Log marginal probability of each word's tags. RETURNS: (words, chains, tags)."""
+    scores = forward_scores(crf, packing) + backward_scores(crf, packing)
+    return unpack(scores.log_softmax(dim=-1), packing)
+
+
 def unpack(packed: Tensor, packing: Packing) -> Tensor:
     """Put packed rows back into the order of the words."""
     out = torch.empty_like(packed)

@@ -53,6 +53,7 @@ def Tok2VecTransformer_v1(
     pooling: Optional[Model[Ragged, Floats2d]] = None,
     grad_factor: float = 1.0,
     average_windows: bool = False,
+    lora_rank: int = 0,
 ) -> Model[List[Doc], List[Floats2d]]:
     """An encoder that belongs to one component: what ``nlp.replace_listeners`` leaves.
 
@@ -72,6 +73,7 @@ def Tok2VecTransformer_v1(
         grad_scaler_config,
         window,
         max_batch_pieces,
+        lora_rank,
     )
     own = encoder_of_its_own(encoder)
     vectors = trfs2arrays if average_windows else token_vectors
@@ -91,6 +93,8 @@ def encoder_of_its_own(encoder: Model) -> Model:
 
 def encoder_of_its_own_config(encoder_config: dict, listener_config: dict) -> dict:
     """The config to go with it (``attrs["replace_listener_cfg"]``)."""
+    while "tok2vec" in listener_config:  # spaCy gives the layer around it, where there is one
+        listener_config = listener_config["tok2vec"]
     config = {**encoder_config, "@architectures": OWN_ENCODER}
     for key in ("pooling", "grad_factor"):
         if key in listener_config:

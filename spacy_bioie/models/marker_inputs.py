@@ -15,7 +15,7 @@ from .candidates import PairCandidates
 from .input_rows import InputRows, Padding, PiecePool, Range
 from .pair_windows import PairLayout, arrange, choose_text, share
 from .window_cutter import WindowCutter
-from .word_pieces import Section, WordPieces, read_word_pieces
+from .word_pieces import Section, read_word_pieces
 
 MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 MIN_ROOM = 16  # pieces of text in an input; with fewer it says nothing
@@ -92,7 +92,7 @@ class PairReader(ABC):
             rows = of_mentions == number
             tokens = candidates.mentions[rows, :2]
             context = _contexts(docs[number], tokens, sentences)
-            found = [_piece_ranges(pieces, tokens), _piece_ranges(pieces, context)]
+            found = [pieces.touching(tokens), pieces.touching(context)]
             places[rows] = pool.add(pieces.ids).start + numpy.concatenate(found, axis=1)
         return places
 
@@ -234,17 +234,6 @@ def _text(
 def _read_words(tokenizer: Any, words: str) -> List[int]:
     """The pieces of words inside of a text."""
     return list(tokenizer(f" {words}", add_special_tokens=False)["input_ids"])
-
-
-def _piece_ranges(pieces: WordPieces, tokens: numpy.ndarray) -> numpy.ndarray:
-    """The pieces that touch ranges of tokens: int64, (n, 2), from int64, (n, 2)."""
-    touches = pieces.first <= pieces.last
-    never = numpy.iinfo("int64").max
-    before = numpy.maximum.accumulate(numpy.where(touches, pieces.last, -1))
-    after = numpy.minimum.accumulate(numpy.where(touches, pieces.first, never)[::-1])[::-1]
-    begins = numpy.searchsorted(before, tokens[:, 0], side="left")
-    ends = numpy.searchsorted(after, tokens[:, 1], side="left")
-    return numpy.stack([begins, numpy.maximum(begins, ends)], axis=1)
 
 
 def _contexts(doc: Doc, tokens: numpy.ndarray, sentences: bool) -> numpy.ndarray:

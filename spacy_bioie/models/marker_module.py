@@ -7,11 +7,10 @@ import numpy
 import torch
 from spacy.tokens import Doc
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .candidates import PairCandidates
+from .encoded_rows import encode_rows
 from .input_rows import InputRows
-from .length_buckets import PASS_COST_CPU, PASS_COST_GPU, make_buckets
 from .marker_inputs import MARKERS, CrossEncoderReader, MarkerReader, PairReader
 from .own_encoder import OwnEncoder
 
@@ -133,28 +132,9 @@ class MarkerModule(nn.Module):
         return logits.new_full(scored.shape, NEVER).masked_scatter(scored, logits)
 
     def _encode(self, rows: InputRows) -> Tensor:
-        """The vectors of ``rows.read``, side by side: float32, (rows, n * width).
-
-        In training only one batch at a time keeps what the encoder has computed. The others are
-        computed again for the gradient, with the same dropout: a third more time, for memory
-        that does not grow with the number of pairs.
-        """
-        device = next(self.parameters()).device
-        cost = PASS_COST_CPU if device.type == "cpu" else PASS_COST_GPU
-        batches = make_buckets(rows.lengths.tolist(), self.settings.batch_pieces, cost)
-        vectors = [torch.zeros((0, rows.read.shape[1] * self.encoder.width), device=device)]
-        for i, batch in enumerate(batches):
-            args: List[Any] = [
-                None if array is None else torch.from_numpy(array).to(device)
-                for array in rows.write_out(batch)
-            ]
-            # the gradient of the last batch is asked for first
-            if self.training and i < len(batches) - 1:
-                vectors.append(checkpoint(self._read, *args, use_reentrant=False))
-            else:
-                vectors.append(self._read(*args))
-        places = numpy.concatenate([numpy.zeros(0, dtype="int64"), *batches])
-        return torch.cat(vectors)[torch.from_numpy(numpy.argsort(places)).to(device)]
+        """The vectors of ``rows.read``, side by side: float32, (rows, n * width)."""
+        width = rows.read.shape[1] * self.encoder.width
+        return encode_rows(self, self._read, rows, self.settings.batch_pieces, width)
 
     def _read(self, ids: Tensor, mask: Tensor, types: Optional[Tensor], read: Tensor) -> Tensor:
         options = {} if types is None else {"token_type_ids": types}

@@ -110,19 +110,14 @@ def forward(
         d_means = ops.xp.ascontiguousarray(d_pooled[:, :half])
         ops.scatter_add(d_tokens, rows, ops.backprop_reduce_mean(d_means, length_array))
         ops.scatter_add(d_tokens, first, d_pooled[:, half:])
-        backprop_tokens(_split(ops, d_tokens, n_tokens))
+        backprop_tokens(split_rows(ops, d_tokens, n_tokens))
         return inputs
 
-    return _split(ops, projected, sizes), backprop
+    return split_rows(ops, projected, sizes), backprop
 
 
-def _token_indices(
-    tables: Sequence[MentionTable], n_tokens: Sequence[int]
-) -> Tuple[numpy.ndarray, numpy.ndarray]:
-    """The tokens of all mentions, one mention after the other, counted over all documents.
-
-    RETURNS: token indices, int32, and the number of tokens of each mention, int32.
-    """
+def check_mentions(tables: Sequence[MentionTable], n_tokens: Sequence[int]) -> None:
+    """Raise ValueError where a mention covers no token or leaves its document."""
     sizes = [len(table) for table in tables]
     table = numpy.concatenate([*tables, numpy.zeros((0, 3), dtype="int64")])
     counts = numpy.asarray(n_tokens, dtype="int64")
@@ -135,6 +130,20 @@ def _token_indices(
             f"Mention of tokens {int(starts[row])} to {int(ends[row])} in document {document} of "
             f"the batch: expected at least one token, inside the {int(counts[document])} tokens."
         )
+
+
+def _token_indices(
+    tables: Sequence[MentionTable], n_tokens: Sequence[int]
+) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    """The tokens of all mentions, one mention after the other, counted over all documents.
+
+    RETURNS: token indices, int32, and the number of tokens of each mention, int32.
+    """
+    check_mentions(tables, n_tokens)
+    sizes = [len(table) for table in tables]
+    table = numpy.concatenate([*tables, numpy.zeros((0, 3), dtype="int64")])
+    counts = numpy.asarray(n_tokens, dtype="int64")
+    starts, ends = table[:, 0], table[:, 1]
     offsets = numpy.repeat(numpy.cumsum(counts) - counts, sizes)
     lengths = ends - starts
     before = numpy.cumsum(lengths) - lengths
@@ -142,7 +151,8 @@ def _token_indices(
     return indices.astype("int32"), lengths.astype("int32")
 
 
-def _split(ops: Any, array: Floats2d, sizes: Sequence[int]) -> List[Floats2d]:
+def split_rows(ops: Any, array: Floats2d, sizes: Sequence[int]) -> MentionVectors:
+    """Rows of mentions as an array for each document. sizes: mentions of each document."""
     ends = numpy.cumsum(sizes).tolist()
     return [
         cast(Floats2d, ops.xp.ascontiguousarray(array[end - size : end]))

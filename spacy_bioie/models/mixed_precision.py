@@ -8,6 +8,7 @@ earlier passes would be divided again and again. Here they stay scaled until the
 
 import warnings
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Callable, Iterator, Optional, Tuple
 
 import torch
@@ -18,6 +19,9 @@ from thinc.layers.pytorchwrapper import forward as pytorch_forward
 from thinc.shims.shim import Shim
 from thinc.types import ArgsKwargs
 
+from .encoder_classes import AutoEncoder
+from .lora import add_lora, has_lora, merged_state
+
 
 class EncoderShim(HFShim):
     """A transformer and its tokenizer, with mixed precision on CUDA and on CPU.
@@ -27,8 +31,10 @@ class EncoderShim(HFShim):
     without them the encoder runs in full precision, which is faster there.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, lora_rank: int = 0, **kwargs):
         super().__init__(*args, **kwargs)
+        self.model_cls = AutoEncoder
+        self.lora_rank = lora_rank
         self._scaled_passes = 0
 
     def copy(self) -> "EncoderShim":
@@ -47,6 +53,10 @@ class EncoderShim(HFShim):
         return outputs
 
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable]:
+        if self.lora_rank and not has_lora(self._model):
+            # only now: a pipeline that is not trained does not need them
+            add_lora(self._model, self.lora_rank)
+            self._model.to(self.device)
         self._model.train()
         words = self._word_embeddings()
         with self._autocast(), _sparse_gradient(words):
@@ -71,6 +81,17 @@ class EncoderShim(HFShim):
             self._grad_scaler.unscale(gradients)
             self._scaled_passes = 0
         super().finish_update(optimizer)
+
+    def to_bytes(self) -> bytes:
+        if self._model is None or not has_lora(self._model):
+            return super().to_bytes()
+        model, state = self._model, merged_state(self._model)
+        # of the model itself no more than its state is asked for
+        self._model = SimpleNamespace(state_dict=lambda: state)
+        try:
+            return super().to_bytes()
+        finally:
+            self._model = model
 
     def _word_embeddings(self) -> Optional[torch.nn.Embedding]:
         """The word embeddings, on a CPU."""
@@ -124,6 +145,7 @@ def encoder_layer(
     transformer_config: dict,
     mixed_precision: bool,
     grad_scaler_config: dict,
+    lora_rank: int = 0,
 ) -> Model:
     """Wrap a transformer, which is set later, as Model[WordpieceBatch, ModelOutput].
 
@@ -139,6 +161,7 @@ def encoder_layer(
                 objects,
                 mixed_precision=mixed_precision,
                 grad_scaler_config=dict(grad_scaler_config),
+                lora_rank=lora_rank,
             )
         ],
         dims={"nI": None, "nO": None},

@@ -8,15 +8,15 @@ source any more.
 """
 
 import tempfile
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import srsly
 import torch
 from torch import Tensor, nn
 
+from .encoder_classes import AutoEncoder, quiet_transformers
 from .forking import limit_threads_after_fork
 from .mixed_precision import cpu_has_bfloat16
 from .windows import count_positions, load_encoder
@@ -89,7 +89,7 @@ class OwnEncoder(nn.Module):
         rows = self.tokenizer.convert_tokens_to_ids(new)
         # published models often have more rows than their tokenizer has pieces
         if max(rows) >= self.transformer.get_input_embeddings().weight.shape[0]:
-            with _quiet():  # transformers says how it draws what is drawn below
+            with quiet_transformers():  # transformers says how it draws what is drawn below
                 self.transformer.resize_token_embeddings(max(rows) + 1)
         with torch.no_grad():
             weight = self.transformer.get_input_embeddings().weight
@@ -120,14 +120,14 @@ class OwnEncoder(nn.Module):
         if not stored:
             self.tokenizer = self.transformer = None
             return self
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
         with tempfile.TemporaryDirectory(prefix="encoder-") as folder:
             for name, content in stored["files"].items():
                 (Path(folder) / name).write_bytes(content)
             config = AutoConfig.from_pretrained(folder)
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.transformer = AutoModel.from_config(config, **self._attention_setting())
+        self.transformer = AutoEncoder.from_config(config, **self._attention_setting())
         state = torch.load(BytesIO(stored["state"]), map_location="cpu", weights_only=True)
         self.transformer.load_state_dict(state)
         return self
@@ -141,18 +141,6 @@ class OwnEncoder(nn.Module):
 
     def _attention_setting(self) -> Dict[str, Any]:
         return {} if self.attention is None else {"attn_implementation": self.attention}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _has_bfloat16(device: str) -> bool:

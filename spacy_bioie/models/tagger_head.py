@@ -12,7 +12,14 @@ from thinc.util import torch2xp, xp2torch
 from torch import Tensor
 
 from ..annotation import MentionTable
-from .crf import Potentials, mask_illegal, pack, span_log_probabilities, viterbi
+from .crf import (
+    Potentials,
+    mask_illegal,
+    pack,
+    span_log_probabilities,
+    tag_log_probabilities,
+    viterbi,
+)
 from .losses import GoldTags, TagLoss
 from .span_head import GoldBatch, ScoredSpans, split_by_document
 from .tag_schemes import END, INSIDE, N_ROLES, Scheme, may_go_on
@@ -151,6 +158,19 @@ class TaggerHead:
             scores=probabilities,
         )
         return split_by_document(doc, len(words.doc_lengths), found)
+
+    def tag_probabilities(self, output: TagScores) -> Tensor:
+        """The probability of each tag of each word, (words, chains, tags).
+
+        With the decoder "crf" these are marginals over all tag sequences.
+        """
+        with torch.no_grad():
+            tensors = [xp2torch(x) for x in (output.emissions, *output.crf)]
+            scores = self._potentials(tensors, output.temperature)
+            if self.decoder == "argmax":
+                return scores.emissions.exp()
+            packing = pack(output.words.lengths, scores.emissions.device)
+            return tag_log_probabilities(scores, packing).exp()
 
     def rescore(self, output: TagScores, temperature: float) -> List[ScoredSpans]:
         """The spans of ``decode`` with scores at a temperature, which changes no best tag."""

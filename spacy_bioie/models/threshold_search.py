@@ -1,7 +1,7 @@
 """Thresholds that maximise the micro-F1 of sets of distinct items."""
 
 from dataclasses import dataclass, replace
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy
 
@@ -43,6 +43,10 @@ class ScoredItems:
         return self.select(order[numpy.sort(first)])
 
 
+Levels = Union[ScoredItems, Sequence[ScoredItems]]
+Counts = Tuple[int, int]
+
+
 class Cut(NamedTuple):
     """The best threshold and the micro-F1 that it reaches."""
 
@@ -50,7 +54,7 @@ class Cut(NamedTuple):
     f1: float
 
 
-def best_threshold(items: ScoredItems, base: Tuple[int, int] = (0, 0)) -> Cut:
+def best_threshold(items: ScoredItems, base: Counts = (0, 0)) -> Cut:
     """Find the threshold on the score with the highest micro-F1.
 
     It lies about half-way between the lowest score that is kept and the highest that is not. Of
@@ -60,80 +64,100 @@ def best_threshold(items: ScoredItems, base: Tuple[int, int] = (0, 0)) -> Cut:
         them are in the gold standard.
     RETURNS: the threshold is None where none beats predicting nothing more than the base.
     """
-    items = items.distinct()
-    weights = numpy.ones(len(items.scores), dtype="int64")
-    return _best_cut(items, weights, items.n_gold, base)
+    return _Sweep([items]).best(bases=[base])
 
 
-def averaged_threshold(items: ScoredItems, samples: int = 100, seed: int = 0) -> Cut:
+def averaged_threshold(items: Levels, samples: int = 100, seed: int = 0) -> Cut:
     """The mean of the best thresholds of resampled documents (bagging), and its micro-F1.
 
     The best threshold of a few documents depends much on which they are; the mean over samples
     of them, drawn with replacement, depends less, and does better on other documents.
 
+    items: of several levels, over the same documents, the mean of their micro-F1 counts.
     RETURNS: as ``best_threshold``, which says when the threshold is None.
     """
-    best = best_threshold(items)
+    sweep = _Sweep(_as_list(items))
+    best = sweep.best()
     if best.threshold is None:
         return best
-    items = items.distinct()
     rng = numpy.random.default_rng(seed)
-    n_docs = len(items.doc_gold)
+    n_docs = len(sweep.levels[0].doc_gold)
     found = []
     for _ in range(samples):
         drawn = numpy.bincount(rng.integers(n_docs, size=n_docs), minlength=n_docs)
-        n_gold = int((drawn * items.doc_gold).sum())
-        cut = _best_cut(items, drawn[items.documents], n_gold, (0, 0))
+        cut = sweep.best(drawn)
         if cut.threshold is not None:
             found.append(cut.threshold)
     threshold = round(float(numpy.mean(found or [best.threshold])), 4)
-    return Cut(threshold, _f1_at(items, numpy.full(items.groups.max() + 1, threshold)))
+    return Cut(threshold, _f1_at(sweep.levels, numpy.full(_n_groups(sweep.levels), threshold)))
 
 
-def _best_cut(
-    items: ScoredItems, weights: numpy.ndarray, n_gold: int, base: Tuple[int, int]
-) -> Cut:
-    """``best_threshold`` over distinct items, each of which counts ``weights`` times."""
-    n_base, hits_base = base
-    nothing_more = float(_f1(hits_base, n_base, n_gold))
-    scores = items.scores.astype("float64")
-    if not len(scores):
-        return Cut(None, nothing_more)
-    n = numpy.cumsum(weights) + n_base
-    f1 = _f1(numpy.cumsum(items.hits * weights) + hits_base, n, n_gold)
-    following = numpy.append(scores[1:], 0.0)
-    f1 = numpy.where(following < scores, f1, -1.0)  # equal scores are cut together
-    best = int(f1.argmax())
-    if f1[best] <= nothing_more:
-        return Cut(None, nothing_more)
-    return Cut(_between(float(following[best]), float(scores[best])), float(f1[best]))
+class _Sweep:
+    """Micro-F1 at every threshold: that of distinct items, or its mean over several levels."""
+
+    def __init__(self, levels: Sequence[ScoredItems]) -> None:
+        self.levels = [items.distinct() for items in levels]
+        scores = [items.scores.astype("float64") for items in self.levels]
+        # equal scores are cut together
+        self.grid = numpy.unique(numpy.concatenate(scores))[::-1]
+        self.kept = [numpy.searchsorted(-own, -self.grid, side="right") for own in scores]
+
+    def best(
+        self, drawn: Optional[numpy.ndarray] = None, bases: Optional[Sequence[Counts]] = None
+    ) -> Cut:
+        """``best_threshold``, where a document counts as often as it is ``drawn``."""
+        bases = [(0, 0)] * len(self.levels) if bases is None else bases
+        total = numpy.zeros(len(self.grid))
+        nothing_more = 0.0
+        for items, kept, (n_base, hits_base) in zip(self.levels, self.kept, bases, strict=True):
+            weights = numpy.ones(len(items.keys), dtype="int64")
+            n_gold = items.n_gold
+            if drawn is not None:
+                weights, n_gold = drawn[items.documents], int((drawn * items.doc_gold).sum())
+            n = numpy.append(0, numpy.cumsum(weights))[kept] + n_base
+            hits = numpy.append(0, numpy.cumsum(items.hits * weights))[kept] + hits_base
+            total += _f1(hits, n, n_gold) / len(self.levels)
+            nothing_more += float(_f1(hits_base, n_base, n_gold)) / len(self.levels)
+        best = int(total.argmax()) if len(total) else 0
+        if not len(total) or total[best] <= nothing_more:
+            return Cut(None, nothing_more)
+        following = self.grid[best + 1] if best + 1 < len(self.grid) else 0.0
+        return Cut(_between(float(following), float(self.grid[best])), float(total[best]))
 
 
 def best_thresholds(
-    items: ScoredItems, common: float, min_gold: int, max_rounds: int = 20
+    items: Levels, common: float, min_gold: int, max_rounds: int = 20
 ) -> Tuple[Dict[int, float], float]:
     """Find a threshold for each group, one group after the other, until micro-F1 stays.
 
     Each step is exact given the other groups' thresholds. Groups with few gold items keep the
     common threshold, because a threshold fitted to a handful of items does not carry over.
 
+    items: of several levels the mean of their micro-F1 counts.
     common: where all thresholds begin.
-    min_gold: distinct hits of a group that are needed to move its threshold.
+    min_gold: distinct hits of a group, at the level with most of them, that are needed to move
+        its threshold.
     RETURNS: the thresholds of the groups that moved, and the micro-F1.
     """
-    thresholds = numpy.full(int(items.groups.max(initial=-1)) + 1, common)
-    gold = [len(set(items.keys[items.hits & (items.groups == g)])) for g in range(len(thresholds))]
+    levels = _as_list(items)
+    thresholds = numpy.full(_n_groups(levels), common)
+    gold = [
+        max(len(set(own.keys[own.hits & (own.groups == group)])) for own in levels)
+        for group in range(len(thresholds))
+    ]
     groups = [group for group, n in enumerate(gold) if n >= max(min_gold, 1)]
-    f1 = _f1_at(items, thresholds)
+    f1 = _f1_at(levels, thresholds)
     moved: Dict[int, float] = {}
     for _ in range(max_rounds):
         before = f1
         for group in groups:
-            kept = (items.scores >= thresholds[items.groups]) & (items.groups != group)
-            others, first = numpy.unique(items.keys[kept], return_index=True)
-            base = (len(others), int(items.hits[kept][first].sum()))
-            mine = (items.groups == group) & ~numpy.isin(items.keys, others)
-            cut = best_threshold(items.select(mine), base)
+            mine, bases = [], []
+            for own in levels:
+                kept = (own.scores >= thresholds[own.groups]) & (own.groups != group)
+                others, first = numpy.unique(own.keys[kept], return_index=True)
+                bases.append((len(others), int(own.hits[kept][first].sum())))
+                mine.append(own.select((own.groups == group) & ~numpy.isin(own.keys, others)))
+            cut = _Sweep(mine).best(bases=bases)
             if cut.f1 > f1:
                 # 1 where the group's items do more harm than good
                 thresholds[group] = 1.0 if cut.threshold is None else cut.threshold
@@ -143,10 +167,21 @@ def best_thresholds(
     return moved, f1
 
 
-def _f1_at(items: ScoredItems, thresholds: numpy.ndarray) -> float:
-    kept = items.scores >= thresholds[items.groups]
-    keys, first = numpy.unique(items.keys[kept], return_index=True)
-    return float(_f1(int(items.hits[kept][first].sum()), len(keys), items.n_gold))
+def _as_list(items: Levels) -> List[ScoredItems]:
+    return [items] if isinstance(items, ScoredItems) else list(items)
+
+
+def _n_groups(levels: Sequence[ScoredItems]) -> int:
+    return max(int(items.groups.max(initial=-1)) for items in levels) + 1
+
+
+def _f1_at(levels: Sequence[ScoredItems], thresholds: numpy.ndarray) -> float:
+    found = []
+    for items in levels:
+        kept = items.scores >= thresholds[items.groups]
+        keys, first = numpy.unique(items.keys[kept], return_index=True)
+        found.append(float(_f1(int(items.hits[kept][first].sum()), len(keys), items.n_gold)))
+    return sum(found) / len(found)
 
 
 def _between(below: float, score: float) -> float:

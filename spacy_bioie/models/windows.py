@@ -16,6 +16,7 @@ from thinc.api import Model, get_torch_default_device, torch2xp
 from thinc.types import Ragged
 
 from ..encoder_source import resolve_encoder
+from .encoder_classes import AutoEncoder
 from .forking import limit_threads_after_fork
 from .gradient_watch import GradientWatch
 from .length_buckets import encode_in_buckets
@@ -32,6 +33,7 @@ def TransformerModel_v1(
     grad_scaler_config: dict = {},  # noqa: B006
     window: int = 512,
     max_batch_pieces: int = 4096,
+    lora_rank: int = 0,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """A pretrained transformer over windows that are counted in word pieces.
 
@@ -48,16 +50,26 @@ def TransformerModel_v1(
     window (int): Word pieces of a window, special tokens included; at most what the model takes.
     max_batch_pieces (int): Padded word pieces of one pass through the transformer. 1024 to 4096
         are equally fast on a CPU; a GPU wants as much as its memory holds.
+    lora_rank (int): Above 0, only low-rank additions to the attention matrices learn, see
+        ``lora.py`` (Graphwise: 256 for the largest encoders). They are added to the matrices
+        when the pipeline is saved; one that is trained further gets new ones.
     """
     if window < 1 or max_batch_pieces < 1:
         raise ValueError(
             "spacy_bioie.TransformerModel.v1: expected 'window' and 'max_batch_pieces' of at least "
             f"1 word piece, but got {window} and {max_batch_pieces}."
         )
+    if lora_rank < 0:
+        raise ValueError(
+            f"spacy_bioie.TransformerModel.v1: lora_rank is {lora_rank}, expected 0 (all weights "
+            "learn) or more."
+        )
     limit_threads_after_fork()
     return WindowedTransformer(
         name,
-        encoder_layer(tokenizer_config, transformer_config, mixed_precision, grad_scaler_config),
+        encoder_layer(
+            tokenizer_config, transformer_config, mixed_precision, grad_scaler_config, lora_rank
+        ),
         window=window,
         max_batch_pieces=max_batch_pieces,
     )
@@ -208,7 +220,7 @@ def load_encoder(name: str, tokenizer_config: dict, transformer_config: dict) ->
     Raises ValueError where ``name`` is neither a folder nor a model that can be loaded, and for a
     setting in ``transformer_config`` that this kind of model does not have.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     source = resolve_encoder(name)
     settings = {**transformer_config, "return_dict": True}
@@ -228,7 +240,7 @@ def load_encoder(name: str, tokenizer_config: dict, transformer_config: dict) ->
             f"transformer_config of the encoder '{name}': a {type(config).__name__} has no "
             f"setting {', '.join(unknown)}."
         )
-    transformer = AutoModel.from_pretrained(source, config=config)
+    transformer = AutoEncoder.from_pretrained(source, config=config)
     positions = count_positions(transformer)
     if positions and not 0 < tokenizer.model_max_length < NO_LIMIT:
         tokenizer.model_max_length = positions

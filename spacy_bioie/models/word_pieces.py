@@ -68,6 +68,13 @@ class WordPieces(NamedTuple):
         last = max(int(before[end - 1]) + 1, int(after[end]), first + 1)
         return first, min(last, section.end)
 
+    def touching(self, tokens: numpy.ndarray) -> numpy.ndarray:
+        """The pieces that touch ranges of tokens: int64, (n, 2), from int64, (n, 2)."""
+        before, after = self._filled()
+        begins = numpy.searchsorted(before, tokens[:, 0], side="left")
+        ends = numpy.searchsorted(after, tokens[:, 1], side="left")
+        return numpy.stack([begins, numpy.maximum(begins, ends)], axis=1)
+
     def _filled(self) -> Tuple[numpy.ndarray, numpy.ndarray]:
         """Last token up to each piece, and first token from each piece on."""
         touches = self.first <= self.last
@@ -150,9 +157,14 @@ def read_word_pieces(
         truncation=False,
         verbose=False,
     )
+    unknown = tokenizer.unk_token_id
+    # A Unigram vocabulary holds "<s>" as a piece like any other, so that it is found all the same.
+    special = [] if unknown is None else [i for i in tokenizer.all_special_ids if i != unknown]
     pieces = []
     for i, (number, start, end) in enumerate(sections):
         ids = numpy.asarray(encoded["input_ids"][i], dtype="int64")
+        if special:
+            ids[numpy.isin(ids, special)] = unknown
         offsets = numpy.asarray(encoded["offset_mapping"][i], dtype="int64").reshape((-1, 2))
         first, last = _touched_tokens(tables[number][start:end], offsets)
         pieces.append(WordPieces(ids, encoded.encodings[i].tokens, first + start, last + start))

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -18,21 +18,25 @@ from ..annotation import (
     get_mentions,
     gold_mentions,
     mention_table,
-    set_mentions,
 )
 from ..kb.faiss_backend import add_requirement
 from ..kb.index import check_device
 from ..kb.knowledge_base import FaissKnowledgeBase
-from ..kb.linking import CandidatePairs, LinkingSettings, rank_candidates, score_pairs
+from ..kb.linking import LinkingSettings, rank_candidates, score_pairs
+from ..models.candidate_reranker import Reranker, is_fitted
 from ..models.mention_encoder import MentionInput, MentionVectors
+from .link_annotation import set_links
 from .linker_candidates import (
     context_cosines,
     find_mention_candidates,
     same_text_groups,
     share_scores,
 )
+from .linker_context import search_by_projection, search_in_context
+from .linker_reranking import after_rules, fit_linker_reranker, insert_no_link, rerank
 from .linker_storage import KnowledgeBasePipe
-from .linker_training import concept_targets, linking_loss, warn_of_unknown_concepts
+from .linker_training import warn_of_unknown_concepts
+from .linking_objectives import ConceptContrast, LinkingObjective
 
 default_model_config = """
 [model]
@@ -50,6 +54,7 @@ maxout_pieces = 3
 subword_features = true
 """
 DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
+SEARCHES = ("name", "projection", "context")
 
 
 @Language.factory(
@@ -62,6 +67,7 @@ DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
         "top_k": 5,
         "threshold": 0.0,
         "n_search": 32,
+        "search_by": "name",
         "context_weight": 0.1,
         "prior_weight": 0.01,
         "label_weight": 0.1,
@@ -70,6 +76,9 @@ DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
         "coherence_margin": 0.02,
         "n_negatives": 10,
         "temperature": 0.05,
+        "learning": {"@misc": "spacy_bioie.ConceptContrast.v1"},
+        "reranker": {"@architectures": "spacy_bioie.CandidateReranker.v1"},
+        "no_link": False,
         "loss_weight": 1.0,
         "device": "auto",
         "scorer": {"@scorers": "spacy_bioie.entity_linker_scorer.v1"},
@@ -88,6 +97,7 @@ def make_faiss_entity_linker(
     top_k: int,
     threshold: float,
     n_search: int,
+    search_by: Literal["name", "projection", "context"],
     context_weight: float,
     prior_weight: float,
     label_weight: float,
@@ -96,6 +106,9 @@ def make_faiss_entity_linker(
     coherence_margin: float,
     n_negatives: int,
     temperature: float,
+    learning: LinkingObjective,
+    reranker: Optional[Reranker],
+    no_link: bool,
     loss_weight: float,
     device: str,
     scorer: Optional[Callable],
@@ -109,6 +122,7 @@ def make_faiss_entity_linker(
         top_k=top_k,
         threshold=threshold,
         n_search=n_search,
+        search_by=search_by,
         context_weight=context_weight,
         prior_weight=prior_weight,
         label_weight=label_weight,
@@ -117,6 +131,9 @@ def make_faiss_entity_linker(
         coherence_margin=coherence_margin,
         n_negatives=n_negatives,
         temperature=temperature,
+        learning=learning,
+        reranker=reranker,
+        no_link=no_link,
         loss_weight=loss_weight,
         device=device,
         scorer=scorer,
@@ -147,6 +164,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
         top_k: int = 5,
         threshold: float = 0.0,
         n_search: int = 32,
+        search_by: str = "name",
         context_weight: float = 0.1,
         prior_weight: float = 0.01,
         label_weight: float = 0.1,
@@ -155,6 +173,9 @@ class FaissEntityLinker(KnowledgeBasePipe):
         coherence_margin: float = 0.02,
         n_negatives: int = 10,
         temperature: float = 0.05,
+        learning: Optional[LinkingObjective] = None,
+        reranker: Optional[Reranker] = None,
+        no_link: bool = False,
         loss_weight: float = 1.0,
         device: str = "auto",
         scorer: Optional[Callable] = None,
@@ -167,8 +188,13 @@ class FaissEntityLinker(KnowledgeBasePipe):
         top_k: so many candidates of each mention are kept.
         threshold: a best candidate of a lower score is no link (``kb_id_`` is "").
         n_search: names that the search returns for a mention.
-        context_weight: of the cosine between mention and concept. With 0 the model is not asked,
-            and learns nothing.
+        search_by: what names are searched with. "name": spelling and meaning of the mention's own
+            name, which takes a pass of the name encoder for a new one. "projection": its spelling,
+            and the model's vector instead of that pass; the model has to learn it, see
+            ``NameProjection``. "context": the model's vector alone, whose cosine with a name then
+            is their similarity. Equal names are found, too.
+        context_weight: of the cosine between mention and concept. With 0 the model is not asked
+            (but where it searches), and does not learn from concepts.
         prior_weight, label_weight: see ``LinkingSettings``.
         expand_abbreviations: names are looked up with the short forms in them written out, too,
             where the component ``abbreviations`` has found what these stand for. See
@@ -178,16 +204,22 @@ class FaissEntityLinker(KnowledgeBasePipe):
             that it does nothing where ``context_weight`` is 0.
         coherence_margin: a mention whose own best candidate beats the shared one by more than
             this keeps it, see ``share_scores``.
-        n_negatives: in training, so many of a mention's best wrong candidates are contrasted with
-            its concept, beside those and the concepts of all other mentions of the batch.
+        n_negatives: in training, so many wrong candidates of a mention are set against its concept.
         temperature: cosines are divided by it before the softmax of the loss.
+        learning: what the model learns; ``ConceptContrast`` by default.
+        reranker: scores the candidates anew, see ``CandidateReranker_v1``; it is fitted where the
+            component is initialized with enough links (``fit_linker_reranker``). Scores then are
+            probabilities, for which ``prior_weight`` and ``label_weight`` do not count. Without
+            it, and where ``search_by`` is "context", they are those of ``score_pairs``.
+        no_link: with a reranker, mentions whose most probable choice is none get no link. That
+            choice is a candidate then, with the id "".
         loss_weight: factor on the gradient, to balance components that share an encoder. The
             loss that is reported is without it.
-        device: where names are searched: "cpu", "gpu", or "auto", a GPU where faiss sees one.
+        device: where names are searched: "cpu", "gpu", "gpu_fp16", or "auto", a GPU where there
+            is one, see ``NameIndex``.
         scorer: the scoring method, or None.
 
-        All but ``loss_weight``, ``device`` and ``scorer`` lie in ``cfg`` and are saved with the
-        component. Raises ValueError for a setting outside its range.
+        All but the last four lie in ``cfg`` and are saved. Raises ValueError for one out of range.
         """
         for setting, value, least in (
             ("top_k", top_k, 1),
@@ -207,6 +239,10 @@ class FaissEntityLinker(KnowledgeBasePipe):
             raise ValueError(
                 f"Component '{name}': threshold is {threshold}, expected a score in [0, 1]."
             )
+        if search_by not in SEARCHES:
+            raise ValueError(
+                f"Component '{name}': search_by is '{search_by}', expected one of {list(SEARCHES)}."
+            )
         if temperature <= 0.0:
             raise ValueError(
                 f"Component '{name}': temperature is {temperature}, expected more than 0."
@@ -215,6 +251,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
+        self.learning: LinkingObjective = learning or ConceptContrast()
+        self.reranker = reranker
         self.loss_weight = loss_weight
         self.device = check_device(device)
         self.kb: Optional[FaissKnowledgeBase] = None
@@ -223,6 +261,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
             "top_k": top_k,
             "threshold": threshold,
             "n_search": n_search,
+            "search_by": search_by,
             "context_weight": context_weight,
             "prior_weight": prior_weight,
             "label_weight": label_weight,
@@ -231,6 +270,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
             "coherence_margin": coherence_margin,
             "n_negatives": n_negatives,
             "temperature": temperature,
+            "no_link": no_link,
         }
 
     @property
@@ -252,21 +292,38 @@ class FaissEntityLinker(KnowledgeBasePipe):
         mentions: of each document.
         RETURNS: for each mention of each document its best ``top_k`` (concept id, score) pairs,
             best first, those below the threshold included.
-        Raises ValueError without a knowledge base, and where the shared encoder has left nothing
-        for a document while ``context_weight`` is not 0.
+        Raises ValueError without a knowledge base, and where the model is asked but the shared
+            encoder has left nothing for a document.
         """
         kb = self.require_kb()
-        pairs = self._find(docs, mentions)
-        context = None
-        if self.cfg["context_weight"]:
-            context = context_cosines(self.model, kb, docs, mentions, pairs, self.name)
-        scores = score_pairs(kb, pairs, self.settings, context)
+        expand, context = self.cfg["expand_abbreviations"], None
+        in_context = self.cfg["search_by"] == "context"
+        reranker = self.reranker if is_fitted(self.reranker) and not in_context else None
+        settings = replace(self.settings, details=reranker is not None)
+        if self.cfg["search_by"] in ("projection", "context"):
+            search = search_in_context if in_context else search_by_projection
+            pairs, context = search(
+                self.model, kb, docs, mentions, settings, self.name, expand=expand
+            )
+        else:
+            pairs = find_mention_candidates(kb, docs, mentions, settings, expand=expand)
+            if self.cfg["context_weight"]:
+                context = context_cosines(self.model, kb, docs, mentions, pairs, self.name)
+        labels = [mention.label for row in mentions for mention in row]
+        no_link = None
+        if reranker is not None:
+            scale = self.cfg["context_weight"] / self.cfg["temperature"]
+            scores, no_link = rerank(reranker, kb, pairs, labels, context, scale)
+        else:
+            scores = score_pairs(kb, pairs, settings, context)
         if context is not None and self.cfg["coherence"]:
             groups = same_text_groups(docs, mentions)
             scores = share_scores(pairs, scores, groups, self.cfg["coherence_margin"])
-        n = sum(len(row) for row in mentions)
-        ranked = iter(rank_candidates(kb, pairs, scores, n, self.cfg["top_k"]))
-        return [[next(ranked) for _ in row] for row in mentions]
+        ranked = rank_candidates(kb, pairs, scores, len(labels), self.cfg["top_k"])
+        if no_link is not None and self.cfg["no_link"]:
+            ranked = insert_no_link(ranked, no_link, self.cfg["top_k"])
+        remaining = iter(ranked)
+        return [[next(remaining) for _ in row] for row in mentions]
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Candidates]]:
         """The candidates of the mentions of ``doc.spans[key]``, see ``link``."""
@@ -278,20 +335,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
     ) -> None:
         """Write ``span.kb_id_`` and the candidates; ids, scores and exact offsets stay."""
         for doc, candidates in zip(docs, predictions, strict=True):
-            if self.key not in doc.spans:
-                continue
-            attrs = dict(doc.spans[self.key].attrs)
-            mentions = get_mentions(doc, self.key)
-            set_mentions(
-                doc,
-                self.key,
-                [
-                    replace(mention, kb_id=self._choose(found), candidates=found)
-                    for mention, found in zip(mentions, candidates, strict=True)
-                ],
-            )
-            for name, value in attrs.items():
-                doc.spans[self.key].attrs.setdefault(name, value)
+            if self.key in doc.spans:
+                set_links(doc, self.key, candidates, self.cfg["threshold"])
 
     def update(
         self,
@@ -327,29 +372,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
     def get_loss(
         self, examples: Iterable[Example], scores: MentionVectors
     ) -> Tuple[float, MentionVectors]:
-        """InfoNCE of the mention vectors against frozen concept vectors, and its gradient.
-
-        Each gold mention whose concept has a vector is to be nearer to it than to the other
-        concepts of the batch: its own best ``n_negatives`` wrong candidates, those of the other
-        mentions, and their concepts (``contrastive_loss``). The loss is the mean over these
-        mentions, 0 where there are none or ``context_weight`` is 0.
-
-        scores: mention vectors of the gold mentions of each example.
-        """
-        examples = list(examples)
-        kb = self.require_kb()
-        docs = [eg.predicted for eg in examples]
-        mentions = [gold_mentions(eg, self.key) for eg in examples]
-        loss, d_scores = linking_loss(
-            kb,
-            concept_targets(kb, mentions),
-            lambda: self._find(docs, mentions),
-            scores,
-            self.model.ops,
-            self.settings,
-            n_negatives=self.cfg["n_negatives"],
-            temperature=self.cfg["temperature"],
-        )
+        """The loss of ``learning`` and its gradient. scores: vectors of each gold mention."""
+        loss, d_scores = self.learning.loss(self, list(examples), scores)
         return loss, [d_vectors * self.loss_weight for d_vectors in d_scores]
 
     def initialize(
@@ -359,7 +383,10 @@ class FaissEntityLinker(KnowledgeBasePipe):
         nlp: Optional[Language] = None,
         kb_loader: Optional[Callable[[Vocab], FaissKnowledgeBase]] = None,
     ) -> None:
-        """Take the knowledge base and set the size of the model.
+        """Take the knowledge base, set the size of the model and fit the reranker.
+
+        The reranker learns from the links of all examples; the components before this one that
+        are not trained, such as ``abbreviations``, see copies of the documents first.
 
         nlp: the pipeline; its meta comes to name this package and faiss among the requirements.
         kb_loader: makes the knowledge base, see ``load_knowledge_base``; without it the component
@@ -382,6 +409,16 @@ class FaissEntityLinker(KnowledgeBasePipe):
             )
         )
         warn_of_unknown_concepts(kb, get_examples(), self.key, self.name)
+        self.learning.start(self, get_examples)
+        if self.reranker is not None and self.cfg["search_by"] != "context":
+            fit_linker_reranker(
+                self.reranker,
+                kb,
+                after_rules(get_examples(), nlp, self.name),
+                self.key,
+                self.settings,
+                expand=self.cfg["expand_abbreviations"],
+            )
         if nlp is not None:
             add_requirement(nlp.meta)
 
@@ -391,14 +428,15 @@ class FaissEntityLinker(KnowledgeBasePipe):
         Adds ``nel_gold_acc1``, ``nel_gold_acc5`` and ``nel_gold_mrr``, over all gold mentions with
         a link, and with ``_unseen`` over those whose concept no training mention has (in
         the knowledge base). They are left out where the documents no longer carry the output of
-        the shared encoder and ``context_weight`` is not 0.
+        the shared encoder while the model is asked.
         """
         from ..scoring.links import score_candidates
 
         examples = list(examples)
         figures = dict(super().score(examples, **kwargs))
         kb = self.require_kb()
-        if self.cfg["context_weight"] and not self._has_encoder_output(examples):
+        asked = self.cfg["context_weight"] or self.cfg["search_by"] != "name"
+        if asked and not self._has_encoder_output(examples):
             return figures
         mentions = [gold_mentions(eg, self.key) for eg in examples]
         candidates = self.link([eg.predicted for eg in examples], mentions)
@@ -418,15 +456,6 @@ class FaissEntityLinker(KnowledgeBasePipe):
         raise NotImplementedError(
             f"Component '{self.name}' has no labels: it links mentions of any label."
         )
-
-    def _choose(self, candidates: Candidates) -> str:
-        if candidates and candidates[0][1] >= self.cfg["threshold"]:
-            return candidates[0][0]
-        return ""
-
-    def _find(self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> CandidatePairs:
-        kb, expand = self.require_kb(), self.cfg["expand_abbreviations"]
-        return find_mention_candidates(kb, docs, mentions, self.settings, expand=expand)
 
     def _has_encoder_output(self, examples: Sequence[Example]) -> bool:
         from ..models.listener import require_encoder_output

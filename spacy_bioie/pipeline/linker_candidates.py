@@ -1,6 +1,6 @@
 """Which concepts the mentions of documents may name, and how well each suits the context."""
 
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
@@ -22,10 +22,12 @@ def find_mention_candidates(
     settings: LinkingSettings,
     *,
     expand: bool,
+    meanings: Optional[numpy.ndarray] = None,
 ) -> CandidatePairs:
     """Find the candidates of the mentions of each document, numbered through all documents.
 
     expand: look up the names with their short forms written out too, where these are known.
+    meanings: of the mentions, see ``find_candidates``.
     """
     names = _names(mention_texts, docs, mentions)
     labels = [mention.label for row in mentions for mention in row]
@@ -34,14 +36,16 @@ def find_mention_candidates(
         expanded = _names(expand_abbreviations, docs, mentions)
         changed = [i for i, name in enumerate(names) if expanded[i] != name]
     if not changed:
-        return find_candidates(kb, names, labels, settings)
+        return find_candidates(kb, names, labels, settings, meanings)
+    owners = numpy.asarray([*range(len(names)), *changed], dtype="int64")
     pairs = find_candidates(
         kb,
         [*names, *(expanded[i] for i in changed)],
         [*labels, *(labels[i] for i in changed)],
         settings,
+        None if meanings is None else meanings[owners],
     )
-    return merge_mentions(pairs, numpy.asarray([*range(len(names)), *changed], dtype="int64"))
+    return merge_mentions(pairs, owners)
 
 
 def context_cosines(

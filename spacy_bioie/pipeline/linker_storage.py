@@ -11,6 +11,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from ..kb.knowledge_base import FaissKnowledgeBase
+from ..models.candidate_reranker import Reranker
 
 
 class KnowledgeBasePipe(TrainablePipe):
@@ -24,6 +25,7 @@ class KnowledgeBasePipe(TrainablePipe):
     name: str
     device: str
     kb: Optional[FaissKnowledgeBase]
+    reranker: Optional[Reranker]
     cfg: Dict[str, Any]
 
     def set_kb(self, kb_loader: Callable[[Vocab], FaissKnowledgeBase]) -> None:
@@ -58,6 +60,8 @@ class KnowledgeBasePipe(TrainablePipe):
             "vocab": lambda: self.vocab.to_bytes(exclude=tuple(exclude)),
             "model": self.model.to_bytes,
         }
+        if self.reranker is not None:
+            serialize["reranker"] = self.reranker.to_bytes
         if self.kb is not None:
             serialize["kb"] = self.kb.to_bytes
         return util.to_bytes(serialize, exclude)
@@ -71,6 +75,7 @@ class KnowledgeBasePipe(TrainablePipe):
                 "cfg": lambda data: self.cfg.update(srsly.json_loads(data)),
                 "vocab": lambda data: self.vocab.from_bytes(data, exclude=tuple(exclude)),
                 "model": self.model.from_bytes,
+                "reranker": self._load_reranker,
                 "kb": lambda data: self._take_kb(FaissKnowledgeBase(self.vocab).from_bytes(data)),
             },
             exclude,
@@ -87,7 +92,9 @@ class KnowledgeBasePipe(TrainablePipe):
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
             "model": lambda p: self.model.to_disk(p),
         }
-        kb = self.kb
+        kb, reranker = self.kb, self.reranker
+        if reranker is not None:
+            serialize["reranker"] = lambda p: reranker.to_disk(p)
         if kb is not None:
             serialize["kb"] = lambda p: kb.to_disk(p)
         util.to_disk(path, serialize, exclude)
@@ -101,6 +108,8 @@ class KnowledgeBasePipe(TrainablePipe):
             "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
             "model": lambda p: self.model.from_bytes(p.read_bytes()),
+            # A component of an earlier release has no such file
+            "reranker": lambda p: self._load_reranker(p.read_bytes() if p.exists() else b""),
             "kb": self._load_kb,
         }
         util.from_disk(path, deserialize, exclude)
@@ -120,6 +129,10 @@ class KnowledgeBasePipe(TrainablePipe):
             )
         kb.device = self.device
         self.kb = kb
+
+    def _load_reranker(self, data: bytes) -> None:
+        if data and self.reranker is not None:
+            self.reranker.from_bytes(data)
 
     def _load_kb(self, path: Path) -> None:
         # A component that was saved before it had a knowledge base has no such folder

@@ -1,41 +1,24 @@
 """The component ``relation_extractor``: says which mentions of a document are related, and how."""
 
-import warnings
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..annotation import (
-    SPANS_KEY,
-    Mention,
-    RelationRow,
-    ensure_span_ids,
-    get_mentions,
-    get_relation_rows,
-    gold_mentions,
-    mention_characters,
-    mention_entities,
-    mention_table,
-    set_relations,
-)
-from ..models.candidates import PairCandidates, pair_candidates
-from ..models.relation_decoding import ScoredRelations, decode_relations
-from ..models.relation_schema import RelationSchema
-from .relation_evaluation import fit_temperature, score_gold_input, search_thresholds
+from ..annotation import SPANS_KEY, Mention, gold_mentions
+from ..models.candidates import PairCandidates
+from .relation_finder import MentionInput as MentionInput
+from .relation_finder import Metric as Metric
+from .relation_finder import RelationFinder
 from .relation_learning import RelationLearning
-from .relation_targets import choose_schema, is_annotated, learning_problems, prior_logits
-
-Metric = Literal["bt", "tt", "tm"]
-MentionInput = Literal["gold", "pred"]
+from .relation_targets import choose_schema, learning_problems, prior_logits
 
 default_model_config = """
 [model]
@@ -73,6 +56,10 @@ DEFAULT_RELATION_MODEL = Config().from_str(default_model_config)["model"]
         "predicate_weights": {},
         "negatives": None,
         "hard_negatives": None,
+        "target": "mention",
+        "predicted_key": None,
+        "predicted_share": 0.0,
+        "predicted_match": "exact",
         "scorer": {"@scorers": "spacy_bioie.relation_scorer.v1"},
     },
     default_score_weights={"rel_pred_tm_micro_f": 0.5, "rel_gold_tm_micro_f": 0.5},
@@ -94,6 +81,10 @@ def make_relation_extractor(
     predicate_weights: Dict[str, float],
     negatives: Optional[float],
     hard_negatives: Optional[float],
+    target: str,
+    predicted_key: Optional[str],
+    predicted_share: float,
+    predicted_match: str,
     scorer: Optional[Callable],
 ) -> "RelationExtractor":
     """Create a ``relation_extractor`` component; see ``RelationExtractor`` for the settings."""
@@ -115,12 +106,16 @@ def make_relation_extractor(
             predicate_weights=predicate_weights,
             negatives=negatives,
             hard_negatives=hard_negatives,
+            target=target,
+            predicted_key=predicted_key,
+            predicted_share=predicted_share,
+            predicted_match=predicted_match,
         ),
         scorer=scorer,
     )
 
 
-class RelationExtractor(TrainablePipe):
+class RelationExtractor(RelationFinder):
     """Finds relations between the mentions of a document and writes ``doc._.relations``.
 
     Candidates are all ordered pairs of mentions between which the relation schema allows a
@@ -176,49 +171,44 @@ class RelationExtractor(TrainablePipe):
                 anew in each update; None for all (Gut-Instincts: 10).
             hard_negatives: of the pairs without a relation only so many for each pair with one
                 count, those with the highest loss; None for all.
+            target: "mention", a pair of mentions is positive where the reference relates these
+                two; "any", where it relates any mentions of the same two concepts, for a model
+                that scores pairs of concepts, as ATLOP, and gold that marks some of their
+                mentions.
+            predicted_key: a span group of the reference with mentions that a pipeline has found
+                which was not trained on the document, see ``training.cross_fitting``.
+            predicted_share: in each update so many of the documents, drawn anew, take their
+                mentions from that group; 0 for none. The relations of gold mentions are carried
+                over to predicted ones that match them; all other pairs are negatives.
+            predicted_match: "exact", a predicted mention matches a gold one of the same label and
+                token borders; "overlap", the one of the same label that it shares most with.
         scorer: the scoring method; without one, ``score`` gives no figures at all.
 
         Raises ValueError where a setting is out of its range.
         """
-        for predicate, value in [("threshold", threshold), *(thresholds or {}).items()]:
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(
-                    f"Component '{name}': the threshold '{predicate}' is {value}, expected a "
-                    "probability."
-                )
-        if max_distance is not None and max_distance < 0:
-            raise ValueError(
-                f"Component '{name}': max_distance is {max_distance}, expected 0 or more "
-                "characters, or null for no limit."
-            )
+        super().__init__(
+            vocab,
+            model,
+            name,
+            spans_key=spans_key,
+            threshold=threshold,
+            thresholds=thresholds,
+            one_predicate_per_pair=one_predicate_per_pair,
+            max_distance=max_distance,
+            scorer=scorer,
+        )
         if learning is None:
             from ..models.relation_losses import PairCrossEntropy
 
             learning = RelationLearning(PairCrossEntropy())
         learning.check(name)
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.scorer = scorer
         self.learning = learning
-        self.cfg: Dict[str, Any] = {
-            "spans_key": spans_key,
-            "threshold": threshold,
-            "thresholds": dict(thresholds or {}),
-            "one_predicate_per_pair": one_predicate_per_pair,
-            "max_distance": max_distance,
-            "use_priors": use_priors,
-            "prior_logits": None,
-            "temperature": 1.0,
-            "schema": None,
-        }
-        self._schema: Tuple[Any, Optional[RelationSchema]] = (None, None)
-        self._warned: Set[str] = set()
+        self.cfg.update(use_priors=use_priors, prior_logits=None)
 
     @property
-    def key(self) -> str:
-        """The key of the mentions in ``doc.spans``."""
-        return str(self.cfg["spans_key"])
+    def pair_loss(self) -> Any:
+        """The loss of ``learning``, which reads the logits too."""
+        return self.learning.loss
 
     @property
     def loss_weight(self) -> float:
@@ -228,65 +218,6 @@ class RelationExtractor(TrainablePipe):
     @loss_weight.setter
     def loss_weight(self, value: float) -> None:
         self.learning = replace(self.learning, loss_weight=value)
-
-    @property
-    def schema(self) -> RelationSchema:
-        """The legal relations. Raises ValueError before the component is initialized or loaded."""
-        data = self.cfg["schema"]
-        if data is None:
-            raise ValueError(
-                f"Component '{self.name}' has no relation schema: initialize or load it first."
-            )
-        if self._schema[0] is not data:
-            self._schema = (data, RelationSchema.from_data(data, f"Component '{self.name}'"))
-        schema = self._schema[1]
-        assert schema is not None
-        return schema
-
-    @property
-    def labels(self) -> Tuple[str, ...]:
-        """The predicates, in the order of the model's scores."""
-        return () if self.cfg["schema"] is None else self.schema.predicates
-
-    @property
-    def mention_labels(self) -> Tuple[str, ...]:
-        """The labels of mentions that the model knows."""
-        return () if self.cfg["schema"] is None else self.schema.labels
-
-    @property
-    def label_data(self) -> Optional[Dict[str, List]]:
-        """What ``spacy init labels`` writes and ``initialize`` takes: the schema as plain data."""
-        return self.cfg["schema"]
-
-    def add_label(self, label: str) -> int:
-        """Not supported: a predicate means nothing without the labels that it may stand between.
-
-        Raises ValueError; a schema is given to ``initialize``.
-        """
-        raise ValueError(
-            f"Component '{self.name}': the predicate {label!r} cannot be added. Predicates come "
-            "from the relation schema: set it in [initialize.components] or give it to "
-            "'initialize'."
-        )
-
-    def predict(self, docs: Iterable[Doc]) -> List[ScoredRelations]:
-        """Find the relations of documents, without modifying them.
-
-        RETURNS: for each document, relations between mentions by their index in the span group.
-            Mentions with a label that the model does not know are in none; of each such label
-            there is one warning.
-        Raises ValueError where the shared encoder has left nothing for a document.
-        """
-        docs = list(docs)
-        if not docs:
-            return []
-        self._warn_of_missing_group(docs)
-        return self.find_relations(docs, [get_mentions(doc, self.key) for doc in docs])
-
-    def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[ScoredRelations]) -> None:
-        """Write relations to ``doc._.relations``; mentions without an id are given one."""
-        for doc, found in zip(docs, predictions, strict=True):
-            set_relations(doc, self.key, self.rows(ensure_span_ids(doc, self.key), found))
 
     def update(
         self,
@@ -310,6 +241,7 @@ class RelationExtractor(TrainablePipe):
             return losses
         set_dropout_rate(self.model, drop)
         docs = [eg.predicted for eg in examples]
+        examples = self.learning.mix(examples, self.key)
         weights = [self.learning.document_weight(eg, self.key) for eg in examples]
         mentions = [
             gold_mentions(eg, self.key) if weight else []
@@ -335,7 +267,9 @@ class RelationExtractor(TrainablePipe):
             schema does not allow are ignored.
         """
         candidates, logits = scores
-        logits = self._with_priors(candidates, logits)
+        priors: Any = self._priors(candidates)
+        if priors is not None:
+            logits = logits + self.model.ops.asarray2f(priors)
         return self.learning.get_loss(list(examples), candidates, logits, self.schema, self.key)
 
     def initialize(
@@ -372,6 +306,13 @@ class RelationExtractor(TrainablePipe):
         limit = self.learning.max_relations
         for problem in learning_problems(get_examples(), chosen, self.key, limit):
             self._warn_once(problem)
+        share, predicted = self.learning.predicted_share, self.learning.predicted_key
+        if share and not any(predicted in eg.reference.spans for eg in get_examples()):
+            self._warn_once(
+                f"predicted_share is {share}, but no reference has doc.spans['{predicted}'], so "
+                "that all is learned from gold mentions. Expected a corpus from "
+                "'bioie cross-fit', or its key as 'predicted_key'."
+            )
         if self.cfg["use_priors"]:
             self.cfg["prior_logits"] = prior_logits(get_examples(), chosen, self.key).tolist()
         sample = list(islice(get_examples(), 10))
@@ -379,181 +320,15 @@ class RelationExtractor(TrainablePipe):
         candidates = self.candidates(docs, [gold_mentions(eg, self.key) for eg in sample])
         self.model.initialize(X=(docs, candidates))
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
-        """Score relations over the predicted mentions and over the gold mentions.
-
-        The figures over predicted mentions are those of the scorer (``rel_pred_...``). For those
-        over gold mentions (``rel_gold_...``, see ``scoring.relations.score_relation_sets``) the
-        model reads the reference's mentions in the predicted documents; they are left out where
-        the documents no longer carry the output of a shared encoder.
-        """
-        from ..models.listener import require_encoder_output
-
-        examples = list(examples)
-        figures = super().score(examples, **kwargs)
-        if self.scorer is None:
-            return figures
-        annotated = [eg for eg in examples if is_annotated(eg, self.key)]
-        try:
-            require_encoder_output(self.model, [eg.predicted for eg in annotated], self.name)
-        except ValueError:
-            return figures
-        return {**figures, **score_gold_input(self, annotated)}
-
-    def calibrate(self, examples: Iterable[Example]) -> Dict[str, float]:
-        """Set the temperature that makes the probabilities most likely on held-out documents
-        (Guo et al. 2017), over the references' mentions.
-
-        It divides the logits and lies in ``cfg``. Thresholds mean something else afterwards:
-        choose them anew.
-
-        examples: their predicted documents have been through the components before this one.
-        RETURNS: "temperature", and the expected calibration error over all legal predicates in
-            15 bins of equal width, "ece_before" and "ece_after".
-        Raises ValueError where no reference holds a relation.
-        """
-        found = fit_temperature(self, self._with_relations(examples))
-        self.cfg["temperature"] = found["temperature"]
-        return found
-
-    def tune_thresholds(
-        self,
-        examples: Iterable[Example],
-        *,
-        metric: Metric = "tm",
-        input: MentionInput = "gold",
-        per_predicate: bool = False,
-        min_gold: int = 5,
-    ) -> Dict[str, Any]:
-        """Set the thresholds that give the best strict micro-F1 on held-out documents.
-
-        The common threshold is the mean of the best ones of resampled documents, see
-        ``threshold_search.averaged_threshold``.
-
-        examples: their predicted documents have been through the components before this one.
-        metric: "bt" (label pairs), "tt" (triples of labels and predicate) or "tm" (triples with
-            the texts of the mentions), as sets in which every prediction counts.
-        input: whether relations are found over the reference's mentions or over the predicted
-            ones.
-        per_predicate: a threshold for each predicate as well, where the candidates hold at least
-            ``min_gold`` gold items of it.
-
-        RETURNS: "threshold" and "thresholds" as they now stand in ``cfg``, and the micro-F1 that
-            they reach under the name that ``score`` gives it.
-        Raises ValueError where no reference holds a relation, or for an unknown metric or input.
-        """
-        if input not in ("gold", "pred"):
-            raise ValueError(f"Unknown input '{input}': expected 'gold' or 'pred'.")
-        annotated = self._with_relations(examples)
-        found = search_thresholds(self, annotated, metric, input, per_predicate, min_gold)
-        if found.common is None:
-            warnings.warn(
-                f"Component '{self.name}': no gold relation can be predicted over {input} "
-                "mentions, whatever the threshold; the thresholds stay as they are.",
-                stacklevel=2,
-            )
-        else:
-            self.cfg["threshold"], self.cfg["thresholds"] = found.common, found.by_predicate
-        return {
-            "threshold": self.cfg["threshold"],
-            "thresholds": dict(self.cfg["thresholds"]),
-            f"rel_{input}_{metric}_micro_f": found.f1,
-        }
-
-    def candidates(
-        self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
-    ) -> PairCandidates:
-        """The candidate pairs over these mentions of documents."""
-        schema = self.schema
-        index = {label: i for i, label in enumerate(schema.labels)}
-        unknown = {mention.label for document in mentions for mention in document} - set(index)
-        for label in sorted(unknown):
-            self._warn_once(
-                f"mentions with the label '{label}' take part in no relation, because the relation "
-                f"schema knows only {list(schema.labels)}."
-            )
-        found = pair_candidates(
-            [mention_table(document, index) for document in mentions],
-            schema,
-            [mention_entities(doc, own) for doc, own in zip(docs, mentions, strict=True)],
-        )
-        if self.cfg["max_distance"] is None:
-            return found
-        borders = [
-            mention_characters(doc, m)
-            for doc, document in zip(docs, mentions, strict=True)
-            for m in document
-        ]
-        table = numpy.asarray(borders, dtype="int64").reshape((-1, 2))
-        return found.within(table, self.cfg["max_distance"])
-
     def logits(
         self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
     ) -> Tuple[PairCandidates, numpy.ndarray]:
-        """The candidate pairs over these mentions, and the model's scores, with the priors.
+        """``RelationFinder.logits``, with the priors."""
+        candidates, logits = super().logits(docs, mentions)
+        priors = self._priors(candidates)
+        return candidates, logits if priors is None else logits + priors
 
-        RETURNS: the candidates, and float32, (pairs, predicates), illegal ones included.
-        Raises ValueError where the shared encoder has left nothing for a document.
-        """
-        from ..models.listener import require_encoder_output
-
-        require_encoder_output(self.model, docs, self.name)
-        candidates = self.candidates(docs, mentions)
-        logits = self.model.predict((list(docs), candidates))
-        return candidates, self.model.ops.to_numpy(self._with_priors(candidates, logits))
-
-    def probabilities(self, candidates: PairCandidates, logits: numpy.ndarray) -> numpy.ndarray:
-        """The probability of each predicate of each pair: float32, (pairs, predicates)."""
-        scaled = logits / self.cfg["temperature"]
-        return self.learning.loss.probabilities(scaled, candidates.pair_legal())
-
-    def find_relations(
-        self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
-    ) -> List[ScoredRelations]:
-        """The relations between these mentions of documents, by the component's thresholds."""
-        own = self.cfg["thresholds"]
-        candidates, logits = self.logits(docs, mentions)
-        return decode_relations(
-            candidates,
-            self.probabilities(candidates, logits),
-            numpy.asarray([own.get(name, self.cfg["threshold"]) for name in self.labels]),
-            self.cfg["one_predicate_per_pair"],
-        )
-
-    def rows(self, mentions: Sequence[Mention], found: ScoredRelations) -> List[RelationRow]:
-        """Relations by index as (head id, predicate, tail id, score)."""
-        labels = self.labels
-        return [
-            (mentions[head].id, labels[predicate], mentions[tail].id, score)
-            for head, predicate, tail, score in zip(*(x.tolist() for x in found), strict=True)
-        ]
-
-    def _with_relations(self, examples: Iterable[Example]) -> List[Example]:
-        annotated = [eg for eg in examples if is_annotated(eg, self.key)]
-        if not any(get_relation_rows(eg.reference) for eg in annotated):
-            raise ValueError(
-                f"Component '{self.name}': thresholds cannot be tuned, because no reference holds "
-                f"a relation between mentions of doc.spans['{self.key}']."
-            )
-        return annotated
-
-    def _with_priors(self, candidates: PairCandidates, logits: Floats2d) -> Floats2d:
-        if self.cfg["prior_logits"] is None:
-            return logits
-        priors = numpy.asarray(self.cfg["prior_logits"], dtype="float32")
-        values: Any = candidates.pair_values(priors)
-        return logits + self.model.ops.asarray2f(values)
-
-    def _warn_of_missing_group(self, docs: Sequence[Doc]) -> None:
-        if not any(self.key in doc.spans for doc in docs):
-            groups = sorted({key for doc in docs for key in doc.spans})
-            self._warn_once(
-                f"the documents have no doc.spans['{self.key}'], and so no relations. Span groups "
-                f"that they have: {groups or 'none'}. Expected a component before this one that "
-                "finds mentions, or its key as 'spans_key'."
-            )
-
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(f"Component '{self.name}': {message}", stacklevel=3)
+    def _priors(self, candidates: PairCandidates) -> Optional[numpy.ndarray]:
+        """The prior logits of each pair: float32, (pairs, predicates)."""
+        table = self.cfg["prior_logits"]
+        return None if table is None else candidates.pair_values(numpy.asarray(table, "float32"))

@@ -1,7 +1,7 @@
 """What a ``relation_extractor`` learns from: which pairs, and how much each of them counts."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.training import Example
@@ -10,7 +10,10 @@ from thinc.types import Floats2d
 from ..annotation import get_relation_rows, get_tier
 from ..models.candidates import PairCandidates
 from ..models.relation_schema import RelationSchema
-from .relation_targets import is_annotated, pair_targets
+from .relation_mixing import MATCHES, with_predicted_mentions
+from .relation_targets import entity_targets, is_annotated, pair_targets
+
+TARGETS = ("mention", "any")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class RelationLearning:
     predicate_weights: Dict[str, float] = field(default_factory=dict)
     negatives: Optional[float] = None
     hard_negatives: Optional[float] = None
+    target: str = "mention"
+    predicted_key: Optional[str] = None
+    predicted_share: float = 0.0
+    predicted_match: str = "exact"
 
     def check(self, component: str) -> None:
         """Raise ValueError, which names the component, for a setting that is out of its range."""
@@ -41,6 +48,25 @@ class RelationLearning:
         for name, value in weights.items():
             if value is not None and value < 0:
                 raise ValueError(f"Component '{component}': {name} is {value}, expected 0 or more.")
+        for name, choice, choices in (
+            ("target", self.target, TARGETS),
+            ("predicted_match", self.predicted_match, MATCHES),
+        ):
+            if choice not in choices:
+                raise ValueError(
+                    f"Component '{component}': {name} is {choice!r}, expected one of "
+                    f"{', '.join(choices)}."
+                )
+        if not 0.0 <= self.predicted_share <= 1.0:
+            raise ValueError(
+                f"Component '{component}': predicted_share is {self.predicted_share}, expected a "
+                "share of the documents from 0 to 1."
+            )
+        if self.predicted_share and not self.predicted_key:
+            raise ValueError(
+                f"Component '{component}': predicted_share is {self.predicted_share}, but there "
+                "is no predicted_key. Expected the key of the span group with predicted mentions."
+            )
 
     @property
     def max_relations(self) -> float:
@@ -53,6 +79,33 @@ class RelationLearning:
         if not is_annotated(eg, key) or len(get_relation_rows(reference)) > self.max_relations:
             return 0.0
         return self.tier_weights.get(get_tier(reference), 1.0)
+
+    def mix(self, examples: Sequence[Example], key: str) -> List[Example]:
+        """The examples, a share of them with predicted mentions in place of the gold ones.
+
+        They are drawn from numpy's global generator, which spaCy seeds. A document without the
+        group of predicted mentions, or that is not learned from, stays as it is.
+        """
+        if not (self.predicted_key and self.predicted_share):
+            return list(examples)
+        drawn = numpy.random.random(len(examples)) < self.predicted_share
+        return [
+            with_predicted_mentions(eg, key, self.predicted_key, self.predicted_match)
+            if take and self.predicted_key in eg.reference.spans and self.document_weight(eg, key)
+            else eg
+            for eg, take in zip(examples, drawn.tolist(), strict=True)
+        ]
+
+    def targets(
+        self,
+        examples: Sequence[Example],
+        candidates: PairCandidates,
+        schema: RelationSchema,
+        key: str,
+    ) -> numpy.ndarray:
+        """``pair_targets``, or with ``target = "any"`` those of the pair's two entities."""
+        found = pair_targets(examples, candidates, schema, key)
+        return entity_targets(candidates, found) if self.target == "any" else found
 
     def sample(
         self,
@@ -69,7 +122,7 @@ class RelationLearning:
         """
         if self.negatives is None or not len(candidates.pairs):
             return candidates
-        positive = pair_targets(examples, candidates, schema, key).any(axis=1)
+        positive = self.targets(examples, candidates, schema, key).any(axis=1)
         docs = candidates.mention_docs[candidates.pairs[:, 0]]
         n_positive = numpy.bincount(docs[positive], minlength=len(candidates.doc_mentions))
         wanted = numpy.ceil(numpy.maximum(n_positive, 1) * self.negatives)
@@ -103,7 +156,7 @@ class RelationLearning:
         from ..models.relation_losses import hardest_negatives
 
         leaf = xp2torch(logits).detach().requires_grad_()
-        gold = pair_targets(examples, candidates, schema, key)
+        gold = self.targets(examples, candidates, schema, key)
         targets = torch.from_numpy(gold).to(leaf.device)
         legal = torch.from_numpy(candidates.pair_legal()).to(leaf.device)
         by_document = numpy.asarray([self.document_weight(eg, key) for eg in examples])

@@ -62,6 +62,17 @@ def pair_targets(
     return targets & candidates.pair_legal()
 
 
+def entity_targets(candidates: PairCandidates, targets: numpy.ndarray) -> numpy.ndarray:
+    """Which predicates hold for any pair of mentions of the same two entities.
+
+    targets: bool, (pairs, predicates), of the pairs of mentions. RETURNS: the same shape.
+    """
+    pairs, rows = candidates.entity_pairs()
+    merged = numpy.zeros((len(pairs), targets.shape[1]), dtype=bool)
+    numpy.logical_or.at(merged, rows, targets)
+    return merged[rows]
+
+
 def prior_logits(
     examples: Iterable[Example], schema: RelationSchema, key: str, smoothing: float = 1.0
 ) -> numpy.ndarray:

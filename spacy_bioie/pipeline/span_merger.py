@@ -35,7 +35,8 @@ class SpanMerger(Pipe):
       bear with each other.
 
     What then still overlaps is settled by score (``overlap``). The score of a mention is the mean
-    of its scores in the groups, 1 in a group without scores. Its link and candidates come from
+    of its scores in the groups, 1 in a group without scores; with ``scores = "all"`` and a
+    ``min_score`` it is a vote weighted by score. Its link and candidates come from
     the first group that has a link for it, all else from the first group that has it; ids are
     numbered anew.
     """
@@ -51,6 +52,8 @@ class SpanMerger(Pipe):
         priority: Optional[Dict[str, List[str]]] = None,
         overlap: str = "any",
         scores: str = "found",
+        weights: Optional[Dict[str, float]] = None,
+        min_score: float = 0.0,
         scorer: Optional[Callable] = None,
     ) -> None:
         """Create the component.
@@ -66,6 +69,8 @@ class SpanMerger(Pipe):
             score stays, then the longer mention, then the first.
         scores: take the mean over the groups in which a mention is ``found``, or over ``all``
             groups, where one that lacks it counts 0.
+        weights: of the groups in that mean, 1 where none is named.
+        min_score: mentions of a lower mean are left out before overlaps are settled.
         scorer: the scoring method of the merged group, or None.
 
         Raises ValueError for a setting that cannot be.
@@ -96,6 +101,16 @@ class SpanMerger(Pipe):
                     f"Component '{name}': priority of '{label}' is {order}, expected distinct keys "
                     f"of {keys}."
                 )
+        for key, weight in (weights or {}).items():
+            if key not in keys or weight <= 0.0:
+                raise ValueError(
+                    f"Component '{name}': weights['{key}'] is {weight}, expected a weight "
+                    f"above 0 of one of {keys}."
+                )
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(
+                f"Component '{name}': min_score is {min_score}, expected a probability."
+            )
         self.name = name
         self.input_keys = keys
         self.output_key = output_key
@@ -104,6 +119,8 @@ class SpanMerger(Pipe):
         self.priority = dict(priority or {})
         self.overlap = overlap
         self.scores = scores
+        self.weights = [float((weights or {}).get(key, 1.0)) for key in keys]
+        self.min_score = min_score
         self.scorer = scorer
         self.cfg = {"spans_key": output_key}  # which spaCy hands to the scorer
 
@@ -129,9 +146,12 @@ class SpanMerger(Pipe):
                 found.setdefault(place, {}).setdefault(i, mention)
         mentions, ranks = [], []
         for _, same in sorted(found.items(), key=lambda item: _text_order(item[0])):
-            if len(same) >= self.min_votes:
-                mentions.append(self._combine(same))
-                ranks.append(self._rank(mentions[-1].label, same))
+            if len(same) < self.min_votes:
+                continue
+            mention = self._combine(same)
+            if (mention.score or 0.0) >= self.min_score:
+                mentions.append(mention)
+                ranks.append(self._rank(mention.label, same))
         if self.method == "priority":
             mentions = _better_ranked(mentions, ranks)
         if self.overlap != "any":
@@ -152,12 +172,15 @@ class SpanMerger(Pipe):
         mentions = list(same.values())
         linked = next((m for m in mentions if m.kb_id), None)
         linked = linked or next((m for m in mentions if m.candidates is not None), mentions[0])
-        total = sum(1.0 if m.score is None else m.score for m in mentions)
+        total = sum(
+            self.weights[i] * (1.0 if m.score is None else m.score) for i, m in same.items()
+        )
+        counted = self.weights if self.scores == "all" else [self.weights[i] for i in same]
         return replace(
             mentions[0],
             kb_id=linked.kb_id,
             candidates=linked.candidates,
-            score=total / (len(self.input_keys) if self.scores == "all" else len(mentions)),
+            score=total / sum(counted),
         )
 
     def _rank(self, label: str, same: Dict[int, Mention]) -> int:
@@ -178,6 +201,8 @@ class SpanMerger(Pipe):
         "priority": {},
         "overlap": "any",
         "scores": "found",
+        "weights": {},
+        "min_score": 0.0,
         "scorer": {"@scorers": "spacy_bioie.nested_spancat_scorer.v1"},
     },
 )
@@ -191,6 +216,8 @@ def make_span_merger(
     priority: Dict[str, List[str]],
     overlap: str,
     scores: str,
+    weights: Dict[str, float],
+    min_score: float,
     scorer: Optional[Callable],
 ) -> SpanMerger:
     """Create the component ``span_merger``; see ``SpanMerger`` for the settings."""
@@ -203,6 +230,8 @@ def make_span_merger(
         priority=priority,
         overlap=overlap,
         scores=scores,
+        weights=weights,
+        min_score=min_score,
         scorer=scorer,
     )
 

@@ -1,16 +1,19 @@
 """Scores of linking by stage, on names and concepts that training has and has not seen."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy
+from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..annotation import SPANS_KEY, gold_mentions, mention_texts
+from ..annotation import SPANS_KEY, Candidates, Mention, gold_mentions, mention_texts
 from ..kb.knowledge_base import FaissKnowledgeBase
-from ..kb.linking import LinkingSettings
+from ..kb.linking import LinkingSettings, rank_candidates, score_pairs
 from ..kb.normalisation import normalise_name
-from .links import score_candidates
+from .links import candidate_recall, disambiguation_accuracy, score_candidates
 
 
 def evaluate_linking(
@@ -29,8 +32,14 @@ def evaluate_linking(
     knowledge base) has the same normalised name; ``seen_concepts`` and ``unseen_concepts``,
     whether one has the concept.
 
-    RETURNS: ``{stage}_acc1``, ``_acc5`` and ``_mrr`` (see ``score_candidates``), the same for each
-        group as ``{stage}_{group}_acc1``, and the numbers of mentions, ``mentions`` and
+    What is found and what is made of it are scored apart: the recall of the candidates, all that
+    dictionary and search give, ranked without their context (see ``candidate_recall``), and
+    ``disambiguation_acc1``, how often the linker puts the gold concept first where it is one of
+    them.
+
+    RETURNS: ``{stage}_acc1``, ``_acc5`` and ``_mrr`` (see ``score_candidates``),
+        ``candidates_recall5`` (10, 20), ``candidates_recall`` and ``disambiguation_acc1``, the same
+        for each group as ``{stage}_{group}_acc1``, and the numbers of mentions, ``mentions`` and
         ``mentions_{group}``. Figures of an empty group are None.
     """
     linker = None if isinstance(kb_or_linker, FaissKnowledgeBase) else kb_or_linker
@@ -63,6 +72,10 @@ def evaluate_linking(
     else:
         found = linker.link(docs, mentions) if docs else []
         stages["linker"] = [candidates for row in found for candidates in row]
+    if linker is None:
+        sets = kb.search(texts, labels, top_k=sys.maxsize, settings=settings)
+    else:
+        sets = _candidate_sets(linker, kb, docs, mentions)
     rows = kb.tables.name_rows(normalise_name(text) for text in texts)
     seen_names = numpy.zeros((len(rows),), dtype="bool")
     seen_names[rows >= 0] = numpy.diff(kb.tables.evidence.offsets)[rows[rows >= 0]] > 0
@@ -78,10 +91,25 @@ def evaluate_linking(
     for group, members in groups.items():
         chosen = numpy.flatnonzero(members).tolist()
         figures[f"mentions{group}"] = len(chosen)
-        for stage, candidates in stages.items():
-            figures.update(
-                score_candidates(
-                    [gold[i] for i in chosen], [candidates[i] for i in chosen], f"{stage}{group}"
-                )
-            )
+        ids = [gold[i] for i in chosen]
+        for stage, ranked in stages.items():
+            figures.update(score_candidates(ids, [ranked[i] for i in chosen], f"{stage}{group}"))
+        found_for = [sets[i] for i in chosen]
+        figures.update(candidate_recall(ids, found_for, f"candidates{group}"))
+        figures[f"disambiguation{group}_acc1"] = disambiguation_accuracy(
+            ids, found_for, [stages["linker"][i] for i in chosen]
+        )
     return figures
+
+
+def _candidate_sets(
+    linker: Any, kb: FaissKnowledgeBase, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
+) -> list[Candidates]:
+    """All candidates of a linker, as the scores without the context rank them."""
+    from ..pipeline.linker_candidates import find_mention_candidates
+
+    settings = replace(linker.settings, context_weight=0.0)
+    expand = linker.cfg["expand_abbreviations"]
+    pairs = find_mention_candidates(kb, docs, mentions, settings, expand=expand)
+    n = sum(len(row) for row in mentions)
+    return rank_candidates(kb, pairs, score_pairs(kb, pairs, settings), n, sys.maxsize)

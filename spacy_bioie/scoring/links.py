@@ -11,6 +11,8 @@ from ..annotation import SPANS_KEY
 from .rules import TASKS, count_items
 from .spans import span_items
 
+RECALL_SIZES = (5, 10, 20)  # of the first candidates, see ``candidate_recall``
+
 
 def score_candidates(
     gold_ids: Sequence[str],
@@ -25,22 +27,51 @@ def score_candidates(
     mean reciprocal rank, 0 where the id is not a candidate (``_mrr``); all None where no mention
     has a gold id. Raises ValueError where the two arguments differ in length.
     """
-    if len(gold_ids) != len(candidates):
-        raise ValueError(
-            f"score_candidates got {len(gold_ids)} gold ids and {len(candidates)} lists of "
-            "candidates: expected one list for each gold id."
-        )
-    ranks = []
-    for gold_id, ranked in zip(gold_ids, candidates, strict=True):
-        if gold_id:
-            order = list(dict.fromkeys(concept for concept, _ in ranked))
-            ranks.append(order.index(gold_id) + 1 if gold_id in order else numpy.inf)
-    names = (f"{prefix}_acc1", f"{prefix}_acc5", f"{prefix}_mrr")
-    if not ranks:
-        return dict.fromkeys(names)
-    rank = numpy.asarray(ranks, dtype="float64")
-    values = ((rank <= 1).mean(), (rank <= 5).mean(), (1.0 / rank).mean())
-    return {name: float(value) for name, value in zip(names, values, strict=True)}
+    _check_lengths("score_candidates", gold_ids, candidates)
+    rank = _ranks(gold_ids, candidates)
+    return {
+        f"{prefix}_acc1": _mean(rank <= 1),
+        f"{prefix}_acc5": _mean(rank <= 5),
+        f"{prefix}_mrr": _mean(1.0 / rank),
+    }
+
+
+def candidate_recall(
+    gold_ids: Sequence[str],
+    candidates: Sequence[Sequence[tuple[str, float]]],
+    prefix: str = "candidates",
+    sizes: Sequence[int] = RECALL_SIZES,
+) -> dict[str, float | None]:
+    """Score sets of candidates by what they hold, whatever comes to choose among them.
+
+    Arguments and errors are those of ``score_candidates``. Returns the share of mentions whose
+    gold id is among the first k distinct candidates for each k of ``sizes``
+    (``{prefix}_recall{k}``), and among all of them (``{prefix}_recall``); None without gold ids.
+    """
+    _check_lengths("candidate_recall", gold_ids, candidates)
+    ranks = _ranks(gold_ids, candidates)
+    figures: dict[str, float | None] = {
+        f"{prefix}_recall{k}": _mean(ranks <= k) for k in sorted(sizes)
+    }
+    return {**figures, f"{prefix}_recall": _mean(numpy.isfinite(ranks))}
+
+
+def disambiguation_accuracy(
+    gold_ids: Sequence[str],
+    candidates: Sequence[Sequence[tuple[str, float]]],
+    ranked: Sequence[Sequence[tuple[str, float]]] | None = None,
+) -> float | None:
+    """The share of mentions whose gold id ranks first, of those that have it as a candidate.
+
+    ``candidates`` are the sets that were chosen from, ``ranked`` the choice, best first (the same
+    lists by default). None where no set holds the gold id. Errors are those of
+    ``score_candidates``.
+    """
+    ranked = candidates if ranked is None else ranked
+    for lists in (candidates, ranked):
+        _check_lengths("disambiguation_accuracy", gold_ids, lists)
+    found = numpy.isfinite(_ranks(gold_ids, candidates))
+    return _mean(_ranks(gold_ids, ranked)[found] == 1)
 
 
 def has_links(doc: Doc, key: str = SPANS_KEY) -> bool:
@@ -89,3 +120,27 @@ def make_link_scorer(spans_key: str = SPANS_KEY) -> Callable[..., dict[str, Any]
         return score_links(examples, kwargs.get("spans_key") or spans_key)
 
     return scorer
+
+
+def _check_lengths(name: str, gold_ids: Sequence[str], candidates: Sequence[Any]) -> None:
+    if len(gold_ids) != len(candidates):
+        raise ValueError(
+            f"{name} got {len(gold_ids)} gold ids and {len(candidates)} lists of "
+            "candidates: expected one list for each gold id."
+        )
+
+
+def _ranks(
+    gold_ids: Sequence[str], candidates: Sequence[Sequence[tuple[str, float]]]
+) -> numpy.ndarray:
+    """The rank of each gold id that is not empty among its distinct candidates, inf for none."""
+    ranks = []
+    for gold_id, found in zip(gold_ids, candidates, strict=True):
+        if gold_id:
+            order = list(dict.fromkeys(concept for concept, _ in found))
+            ranks.append(order.index(gold_id) + 1 if gold_id in order else numpy.inf)
+    return numpy.asarray(ranks, dtype="float64")
+
+
+def _mean(values: numpy.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,6 +1,7 @@
 """Candidate pairs as items of a relation task, for the search of thresholds."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Collection, Hashable, Sequence, Set
+from typing import Any
 
 import numpy
 
@@ -34,50 +35,101 @@ def relation_items(
     """
     if level not in LEVELS:
         raise ValueError(f"Unknown metric '{level}': expected one of {', '.join(LEVELS)}.")
-    ends: dict[tuple, int] = {}
-    relations: dict[str, int] = {name: i for i, name in enumerate(predicates)}
 
-    def end(document: int, text: str, label: str) -> int:
-        key = (document, text, label) if level == "tm" else (document, label)
-        return ends.setdefault(key, len(ends))
+    def end(text: str, label: str) -> Hashable:
+        return (text, label) if level == "tm" else label
 
-    def relation(name: str) -> int:
-        return 0 if level == "bt" else relations.setdefault(name, len(relations))
+    def name(predicate: str) -> str:
+        return "" if level == "bt" else predicate
 
-    mention_ends = [end(i, *m) for i, document in enumerate(mentions) for m in document]
-    gold_rows = [
-        (end(i, key[0], key[1]), relation(key[2]), end(i, key[3], key[4]))
-        for i, document in enumerate(gold)
-        for key in document
-    ]
-    number = _numbering(len(ends), len(relations))
-    gold_docs = [i for i, document in enumerate(gold) for _ in document]
-    gold_keys, first = numpy.unique(
-        number(numpy.asarray(gold_rows, dtype="int64").reshape((-1, 3))), return_index=True
+    return end_items(
+        candidates,
+        probabilities,
+        eligible,
+        [name(predicate) for predicate in predicates],
+        [[[end(*mention)] for mention in document] for document in mentions],
+        [{(end(*key[:2]), name(key[2]), end(*key[3:5])) for key in document} for document in gold],
     )
-    doc_gold = numpy.bincount(numpy.asarray(gold_docs, dtype="int64")[first], minlength=len(gold))
-    rows, groups = numpy.nonzero(eligible)
-    of_mention = numpy.asarray(mention_ends, dtype="int64")
-    pairs = candidates.pairs[rows]
-    columns = [
-        of_mention[pairs[:, 0]],
-        numpy.zeros_like(groups) if level == "bt" else groups,
-        of_mention[pairs[:, 1]],
+
+
+def end_items(
+    candidates: PairCandidates,
+    probabilities: numpy.ndarray,
+    eligible: numpy.ndarray,
+    predicates: Sequence[str],
+    ends: Sequence[Sequence[Sequence[Hashable]]],
+    gold: Sequence[Set[tuple[Any, str, Any]]],
+    symmetric: Collection[str] = (),
+) -> ScoredItems:
+    """``relation_items`` over any kind of heads and tails.
+
+    predicates: the name of each, under which it is compared.
+    ends: for each mention, document by document, what it is as a head or a tail: its label, its
+        concepts and so on. A pair stands for all combinations, and for none where a list is empty.
+    gold: the distinct (head, predicate, tail) of each document.
+    symmetric: predicates whose head and tail have no order; "*" for all.
+    """
+    number: dict[Hashable, int] = {}
+    relations: dict[str, int] = {}
+    names = [relations.setdefault(name, len(relations)) for name in predicates]
+    of_mention = [
+        [number.setdefault((i, end), len(number)) for end in mention]
+        for i, document in enumerate(ends)
+        for mention in document
     ]
-    keys = number(numpy.stack(columns, axis=1))
+    gold_rows = [
+        (
+            number.setdefault((i, head), len(number)),
+            relations.setdefault(name, len(relations)),
+            number.setdefault((i, tail), len(number)),
+            i,
+        )
+        for i, document in enumerate(gold)
+        for head, name, tail in document
+    ]
+    unordered = numpy.asarray(["*" in symmetric or name in symmetric for name in relations], bool)
+
+    def keys_of(heads: numpy.ndarray, kinds: numpy.ndarray, tails: numpy.ndarray) -> numpy.ndarray:
+        swap = unordered[kinds] & (heads > tails)
+        heads, tails = numpy.where(swap, tails, heads), numpy.where(swap, heads, tails)
+        return (heads * len(relations) + kinds) * len(number) + tails
+
+    table = numpy.asarray(gold_rows, dtype="int64").reshape((-1, 4))
+    gold_keys, first = numpy.unique(keys_of(*table[:, :3].T), return_index=True)
+    rows, groups = numpy.nonzero(eligible)
+    pairs = candidates.pairs[rows]
+    index, heads, tails = _combinations(of_mention, pairs)
+    groups = groups[index]
+    keys = keys_of(heads, numpy.asarray(names, dtype="int64")[groups], tails)
     return ScoredItems(
         keys=keys,
-        scores=probabilities[rows, groups],
+        scores=probabilities[rows[index], groups],
         hits=numpy.isin(keys, gold_keys),
         groups=groups,
         n_gold=len(gold_keys),
-        documents=candidates.mention_docs[pairs[:, 0]],
-        doc_gold=doc_gold,
+        documents=candidates.mention_docs[pairs[index, 0]],
+        doc_gold=numpy.bincount(table[first, 3], minlength=len(gold)),
     )
 
 
-def _numbering(n_ends: int, n_relations: int) -> Callable[[numpy.ndarray], numpy.ndarray]:
-    def number(rows: numpy.ndarray) -> numpy.ndarray:
-        return (rows[:, 0] * n_relations + rows[:, 1]) * n_ends + rows[:, 2]
+def _combinations(
+    values: Sequence[Sequence[int]], pairs: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """All combinations of the values of heads and tails.
 
-    return number
+    values: of each mention. pairs: int64, (pairs, 2): mentions.
+    RETURNS: the row of ``pairs``, a value of its head and one of its tail, int64 each.
+    """
+    counts = numpy.asarray([len(own) for own in values], dtype="int64")
+    starts = numpy.cumsum(counts) - counts
+    flat = numpy.asarray([value for own in values for value in own], dtype="int64")
+    heads, tails = pairs[:, 0], pairs[:, 1]
+    n = counts[heads] * counts[tails]
+    index = numpy.repeat(numpy.arange(len(pairs)), n)
+    place = numpy.arange(n.sum()) - numpy.repeat(numpy.cumsum(n) - n, n)
+    width = counts[tails][index]
+    return (
+        index,
+        flat[starts[heads][index] + place // width],
+        flat[starts[tails][index] + place % width],
+    )

@@ -1,6 +1,7 @@
 """Scores of relations: label pairs, triples, mention texts, exact mentions and concepts."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from spacy.tokens import Doc
@@ -9,6 +10,7 @@ from spacy.training import Example
 from ..annotation import (
     SPANS_KEY,
     Mention,
+    concept_ids,
     concept_relation_keys,
     get_concept_relations,
     get_mentions,
@@ -71,9 +73,10 @@ def score_relation_sets(
     Returns, as ``{prefix}_{level}_{figure}``, for the levels ``bt`` (label pairs), ``tt`` (triples
     of labels and predicate) and ``tm`` (triples with the texts of the mentions): ``micro_p/r/f``
     and ``macro_f`` over sets with every prediction counted, and ``2025_micro_f`` and
-    ``2025_macro_f``, which ignore predictions whose class has no gold item; and for the level
-    ``m`` (the same mentions, by exact offsets) ``micro_p/r/f``. All None where both sides are
-    empty. Raises ValueError where they differ in length.
+    ``2025_macro_f``, which ignore predictions whose class has no gold item; for the level ``m``
+    (the same mentions, by exact offsets) ``micro_p/r/f``; and as ``{prefix}_mean_micro_f`` the
+    mean of ``micro_f`` over ``bt``, ``tt`` and ``tm``. All None where both sides are empty.
+    Raises ValueError where they differ in length.
     """
     if len(gold) != len(predicted):
         raise ValueError(
@@ -97,6 +100,8 @@ def score_relation_sets(
             figures[f"{prefix}_{level}_2025_{name}"] = official.get(name)
     exact = _averages(gold, predicted, _EXACT, "strict") if something else {}
     figures.update({f"{prefix}_m_{name}": exact.get(name) for name in _PRF})
+    micro = [figures[f"{prefix}_{level}_micro_f"] for level in ("bt", "tt", "tm")]
+    figures[f"{prefix}_mean_micro_f"] = sum(f or 0.0 for f in micro) / 3 if something else None
     return figures
 
 
@@ -105,6 +110,60 @@ def concept_relation_items(doc: Doc) -> set[Item]:
     return {
         (r.head, r.head_label, r.label, r.tail, r.tail_label) for r in get_concept_relations(doc)
     }
+
+
+def lifted_relations(mentions: Sequence[Mention], rows: Iterable[RelationRow]) -> set[Item]:
+    """Relations over any mentions as ``concept_relation_items`` reads them off a Doc."""
+    ends = {m.id: [(concept, m.label) for concept in concept_ids(m.kb_id)] for m in mentions}
+    return {
+        (*head, predicate, *tail)
+        for head_id, predicate, tail_id, _ in rows
+        for head in ends[head_id]
+        for tail in ends[tail_id]
+    }
+
+
+def without_labels(
+    items: Iterable[Item], symmetric: Collection[str] = ()
+) -> set[tuple[str, str, str]]:
+    """Items of the task ``c-re`` as (head, predicate, tail).
+
+    symmetric: predicates whose two concepts stand sorted; "*" for all.
+    """
+    keys = set()
+    for head, _, predicate, tail, _ in items:
+        if "*" in symmetric or predicate in symmetric:
+            head, tail = sorted((head, tail))
+        keys.add((head, predicate, tail))
+    return keys
+
+
+def concept_documents(references: Sequence[Doc], key: str = SPANS_KEY) -> tuple[list[int], bool]:
+    """Which references are scored at the level of concepts, by their index.
+
+    The second value says whether they are those that state relations between concepts; these
+    are compared without labels. Where none does, it is those with relations between linked
+    mentions of ``doc.spans[key]``.
+    """
+    stated = [i for i, doc in enumerate(references) if states_concept_relations(doc)]
+    if stated:
+        return stated, True
+    linked = [
+        i for i, doc in enumerate(references) if has_relations(doc, key) and has_links(doc, key)
+    ]
+    return linked, False
+
+
+def score_concept_relations(
+    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], stated: bool, prefix: str
+) -> dict[str, float | None]:
+    """``{prefix}_c_micro_p/r/f`` of aligned documents; None where there is no gold relation.
+
+    stated: whether the relations are (head, predicate, tail), or items of the task ``c-re``.
+    """
+    task = _STATED if stated else TASKS["c-re"]
+    figures = _averages(gold, predicted, task, "strict") if any(gold) else {}
+    return {f"{prefix}_c_{name}": figures.get(name) for name in _PRF}
 
 
 def score_relations(
@@ -127,43 +186,45 @@ def score_relations(
     symmetric: predicates whose two concepts have no order in stated relations; "*" for all.
     """
     examples = list(examples)
-    annotated = [eg for eg in examples if _has_relations(eg.reference, spans_key)]
+    annotated = [eg for eg in examples if has_relations(eg.reference, spans_key)]
     gold = [doc_relation_keys(eg.reference) for eg in annotated]
     predicted = [doc_relation_keys(eg.predicted) for eg in annotated]
     figures = score_relation_sets(gold, predicted, prefix)
-    true: Sequence[Collection[Any]]
-    given: Sequence[Collection[Any]]
-    stated = [eg for eg in examples if states_concept_relations(eg.reference)]
-    if stated:
-        task = _STATED
-        true = [concept_relation_keys(eg.reference, symmetric) for eg in stated]
-        given = [concept_relation_keys(eg.predicted, symmetric) for eg in stated]
-    else:
-        task = TASKS["c-re"]
-        linked = [eg for eg in annotated if has_links(eg.reference, spans_key)]
-        true = [concept_relation_items(eg.reference) for eg in linked]
-        given = [concept_relation_items(eg.predicted) for eg in linked]
-    concepts = _averages(true, given, task, "strict") if any(true) else {}
-    figures.update({f"{prefix}_c_{name}": concepts.get(name) for name in _PRF})
-    return figures
+    indices, stated = concept_documents([eg.reference for eg in examples], spans_key)
+    chosen = [examples[i] for i in indices]
+
+    def items(doc: Doc) -> Collection[Any]:
+        return concept_relation_keys(doc, symmetric) if stated else concept_relation_items(doc)
+
+    true = [items(eg.reference) for eg in chosen]
+    given = [items(eg.predicted) for eg in chosen]
+    return {**figures, **score_concept_relations(true, given, stated, prefix)}
+
+
+@dataclass(frozen=True)
+class RelationScorer:
+    """The scorer ``spacy_bioie.relation_scorer.v1``, see ``score_relations``.
+
+    A component that hands over its own ``spans_key`` is scored on that group.
+    """
+
+    spans_key: str = SPANS_KEY
+    symmetric: tuple[str, ...] = ()
+
+    def __call__(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        key = kwargs.get("spans_key") or self.spans_key
+        return score_relations(examples, key, symmetric=self.symmetric)
 
 
 def make_relation_scorer(
     spans_key: str = SPANS_KEY, symmetric: Sequence[str] = ()
 ) -> Callable[..., dict[str, Any]]:
-    """Create the scorer ``spacy_bioie.relation_scorer.v1``, see ``score_relations``.
-
-    A component that hands over its own ``spans_key`` is scored on that group.
-    """
-
-    def scorer(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        key = kwargs.get("spans_key") or spans_key
-        return score_relations(examples, key, symmetric=symmetric)
-
-    return scorer
+    """Create a ``RelationScorer``."""
+    return RelationScorer(spans_key, tuple(symmetric))
 
 
-def _has_relations(doc: Doc, key: str) -> bool:
+def has_relations(doc: Doc, key: str) -> bool:
+    """Whether a Doc says which mentions of ``doc.spans[key]`` are related, be it none."""
     return RELATIONS_KEY in doc.user_data and relations_key(doc) == key
 
 

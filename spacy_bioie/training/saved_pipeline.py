@@ -74,7 +74,7 @@ def tune_and_save(
             "tuned pipeline."
         )
     if output is not None:
-        _check_replaceable(Path(output))
+        check_replaceable(Path(output))
     nlp = load_model(pipeline)
     result = tune(nlp, Corpus(corpus)(nlp))
     if output is None:
@@ -110,7 +110,8 @@ def folder_to_replace(target: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_replaceable(output: Path) -> None:
+def check_replaceable(output: Path) -> None:
+    """Raise ValueError where a folder with files, or a file, is no pipeline to replace."""
     occupied = output.is_dir() and any(output.iterdir()) and not (output / "config.cfg").is_file()
     if occupied or (output.exists() and not output.is_dir()):
         raise ValueError(

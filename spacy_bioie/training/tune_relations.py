@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, Optional, Union, cast
 from spacy.language import Language
 from spacy.training import Example
 
-from ..pipeline.relation_extractor import MentionInput, Metric, RelationExtractor
+from ..pipeline.relation_finder import MentionInput, Metric, RelationFinder
 from .saved_pipeline import find_component, run_components_before, tune_and_save
 
 
@@ -23,19 +23,19 @@ def tune_relations(
     min_gold: int = 5,
     progress: bool = False,
 ) -> Dict[str, Any]:
-    """Set the thresholds of a pipeline's ``relation_extractor``.
+    """Set the thresholds of a pipeline's ``relation_extractor`` or ``relation_ensemble``.
 
     The predicted documents are sent through the components before it, and then through
-    ``RelationExtractor.tune_thresholds``, which says what the other arguments are.
+    ``RelationFinder.tune_thresholds``, which says what the other arguments are.
 
-    component: name of the ``relation_extractor``; not needed where there is one.
+    component: its name; not needed where there is one.
     progress: show a bar of the documents on standard error.
 
     RETURNS: "threshold", "thresholds" and the micro-F1 that they reach, under the scorer's name.
     Raises ValueError where the component is not there, or the examples hold no relation.
     """
     name = _find_component(nlp, component)
-    pipe = cast(RelationExtractor, nlp.get_pipe(name))
+    pipe = cast(RelationFinder, nlp.get_pipe(name))
     return pipe.tune_thresholds(
         run_components_before(nlp, name, examples, progress),
         metric=metric,
@@ -74,7 +74,7 @@ def tune_saved_pipeline(
 
 
 def _find_component(nlp: Language, name: Optional[str]) -> str:
-    return find_component(nlp, RelationExtractor, "relation_extractor", name)
+    return find_component(nlp, RelationFinder, "relation_extractor", name)
 
 
 def _replace_settings(path: Path, result: Dict[str, Any]) -> None:

@@ -60,6 +60,20 @@ def test_build_with_encoder_and_other_index(source, tmp_path):
     assert kb.search(["beta"])[0][0][0] == "B"
 
 
+def test_recall_of_an_index_that_is_not_exact(tmp_path):
+    source = tmp_path / "names.csv"
+    source.write_text("id,name\n" + "".join(f"C{i},name {i * 7} of it\n" for i in range(200)))
+    result = run(
+        *(tmp_path / "kb", source, "--no-encoder", "--index", "IVF8,SQ8", "--seed", "1"),
+        *("--search-parameters", "nprobe=8", "--train-sample", "150", "--recall-queries", "50"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "Recall@10 against exact search, for misspelt names: 0.9" in result.stdout
+    result = run(tmp_path / "kb", source, "--no-encoder")
+    assert result.exit_code == 0 and "Recall@10" not in result.stdout
+    assert run(tmp_path / "kb", source, "--no-encoder", "--train-sample", "0").exit_code == 2
+
+
 def test_sources_of_other_forms_are_filtered_and_merged(source, tmp_path):
     table = tmp_path / "names.txt"
     table.write_text(

@@ -88,6 +88,42 @@ def test_errors_are_one_line(files, name, message):
     assert not (files / "out.json").exists()
 
 
+@pytest.fixture
+def tables(tmp_path):
+    gold = "document_id\ttext\tentity_type\tspans\tUMLS_CUI\n"
+    gold += "1_en\tlung\tANATOMY\t4-8\tC2\n2_en\txyz\tCHEM\t0-3\tCUILESS\n"
+    pred = "document_id\tspans\trank\tprediction\n1_en\t4-8\t1\tC1\n1_en\t4-8\t2\tC2\n"
+    (tmp_path / "gold.tsv").write_text(gold, encoding="utf8")
+    (tmp_path / "pred.tsv").write_text(pred + "3_en\t4-8\t1\tC1\n", encoding="utf8")
+    (tmp_path / "bad.tsv").write_text(pred + "1_en\t4-8\t2\tC3\n", encoding="utf8")
+    return tmp_path
+
+
+def test_bionne_l(tables):
+    output = tables / "out.json"
+    result = run(tables, "gold.tsv", "pred.tsv", task="bionne-l", json=output)
+    assert result.exit_code == 0, result.output
+    assert "2 documents, 2 gold mentions" in result.stdout
+    assert "1 gold mentions have no prediction" in result.stdout
+    assert "1 predicted mentions are not in gold" in result.stdout
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
+    assert rows["ANATOMY"] == ["ANATOMY", "1", "0.0000", "1.0000", "0.5000"]
+    assert rows["all"][:3] == ["all", "2", "0.0000"] and "[0.0000, 1.0000]" in result.stdout
+    assert json.loads(output.read_text(encoding="utf8"))["mrr"] == 0.25
+    options = {"task": "bionne-l", "compare": tables / "pred.tsv", "resamples": 20}
+    assert "A - B" in run(tables, "gold.tsv", "pred.tsv", **options).stdout
+
+
+def test_bionne_l_errors(tables):
+    result = run(tables, "gold.tsv", "bad.tsv", task="bionne-l", json=tables / "out.json")
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "bad.tsv: line 4 (1_en): rank: found 2 again" in result.stderr
+    assert not (tables / "out.json").exists()
+    options = {"task": "bionne-l", "rules": "strict"}
+    result = run(tables, "gold.tsv", "pred.tsv", **options)
+    assert result.exit_code == 2 and "not for the task bionne-l" in result.stderr
+
+
 def test_wrong_usage(files):
     assert run(files, "gold.json", "pred.json").exit_code == 2
     result = run(files, "gold.json", "pred.json", task="re")
@@ -107,5 +143,5 @@ def test_choices_are_those_of_the_scorer():
     from spacy_bioie.cli.evaluate import RulesName, TaskName
     from spacy_bioie.scoring import RULES, TASKS
 
-    assert {task.value for task in TaskName} == set(TASKS)
+    assert {task.value for task in TaskName} == {*TASKS, "bionne-l"}
     assert tuple(rules.value for rules in RulesName) == RULES

@@ -85,11 +85,23 @@ def test_cross_references_merge_sources(tmp_path):
     kb, report = build_knowledge_base([one, two], mentions=mentions)
     assert len(kb) == 3
     kb.to_disk(tmp_path / "kb")
-    for version in (2, 1):  # 1 is read too: it has no cross-references
+    for version in (3, 2, 1):  # the earlier ones are read as well
         meta = json.loads((tmp_path / "kb" / "meta.json").read_text())
         (tmp_path / "kb" / "meta.json").write_text(json.dumps({**meta, "version": version}))
         loaded = FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb")
         assert loaded.concept("A") == Concept("A", "alpha", xrefs=("MSH:D000001",))
+
+
+def test_report_says_how_good_the_index_is(encoder_dir):
+    concepts = [Concept(f"C{i}", f"name {i} of {i * 7 % 100}") for i in range(300)]
+    _, report = build_knowledge_base(concepts)
+    assert report.recall_at_10 is None and report.to_dict()["recall_at_10"] is None
+    _, fine = build_knowledge_base(concepts, index="SQ8")
+    _, coarse = build_knowledge_base(concepts, index="PQ4x4", recall_queries=100, train_sample=200)
+    assert 0 < coarse.recall_at_10 < 0.8 < fine.recall_at_10 <= 1
+    assert "recall_at_10" not in fine.counts()
+    with pytest.raises(ValueError, match="train_sample is 0"):
+        build_knowledge_base(concepts, index="SQ8", train_sample=0)
 
 
 def test_report_says_which_concepts_share_a_name():

@@ -6,6 +6,7 @@ import pytest
 
 from spacy_bioie.kb import Concept
 from spacy_bioie.kb.linking import (
+    FOLDED_SIMILARITY,
     NAME_CEILING,
     LinkingSettings,
     find_candidates,
@@ -64,8 +65,7 @@ def test_dictionary_alone_and_search_alone():
     kb = make_kb(mentions=EVIDENCE)
     dictionary = LinkingSettings(n_search=0)
     assert [
-        ids(found)
-        for found in kb.search(["gut-microbiota", "gut microbiotas"], settings=dictionary)
+        ids(found) for found in kb.search(["gut-microbiota", "gut microbio"], settings=dictionary)
     ] == [["C2"], []]
     search = LinkingSettings(dictionary=False, prior_weight=0, label_weight=0)
     disease, place = kb.search(["depression"] * 2, ["DDF", "place"], settings=search)
@@ -79,6 +79,44 @@ def test_names_are_found_in_an_index_that_misses_them():
         numpy.full((len(queries), k), -1, "int64"),
     )
     assert ids(kb.search(["gut microbiota"])[0]) == ["C2"]
+
+
+def test_names_with_the_same_key_are_in_the_dictionary():
+    concepts = [
+        Concept("D1", "type II diabetes", ("NIDDM",)),
+        Concept("D2", "TNF alpha"),
+        Concept("D3", "hormones"),
+        Concept("D4", "hormone"),
+    ]
+    kb = make_kb(concepts)
+    texts = ["Type 2 Diabetes", "TNF-α", "hormones", "hormone's", "type 3 diabetes"]
+    found = kb.search(texts, settings=LinkingSettings(n_search=0))
+    assert [ids(candidates) for candidates in found] == [["D1"], ["D2"], ["D3"], ["D3", "D4"], []]
+    assert found[0][0][1] == pytest.approx(NAME_CEILING * FOLDED_SIMILARITY)
+    assert found[2][0][1] == pytest.approx(NAME_CEILING)  # an equal name needs no key
+    search = kb.search(texts[:1], settings=LinkingSettings(dictionary=False))
+    assert search[0][0][1] < found[0][0][1]
+
+
+def test_evidence_of_names_with_the_same_key():
+    """Counts of all spellings are added up, for the label of the mention alone."""
+    mentions = [("hollows", "DDF", "C3")] * 2 + [("hollow", "DDF", "C1"), ("hollow", "DDF", "C3")]
+    kb = make_kb(mentions=mentions)
+    settings = LinkingSettings()
+    pairs = find_candidates(kb, ["hollow's", "hollow's", "hollow"], ["DDF", "x", "DDF"], settings)
+    evidence = {
+        (mention, kb.tables.concept_ids[concept]): value
+        for mention, concept, value in zip(
+            pairs.mentions.tolist(), pairs.concepts.tolist(), pairs.evidence.tolist(), strict=True
+        )
+        if value
+    }
+    assert evidence == {
+        (0, "C3"): pytest.approx(3 / 4.5),
+        (0, "C1"): pytest.approx(1 / 4.5),
+        (2, "C3"): pytest.approx(1 / 2.5),
+        (2, "C1"): pytest.approx(1 / 2.5),
+    }
 
 
 def test_texts_without_a_name():

@@ -104,10 +104,38 @@ def test_arrays_come_back(tables):
         KnowledgeTables.from_arrays(arrays)
 
 
+def test_names_with_the_same_key():
+    concepts = [
+        Concept("A", "type II cells", ("T cell",)),
+        Concept("B", "Type 2 cell", ("type-II cell",)),
+        Concept("C", "T-cells"),
+    ]
+    tables = KnowledgeTables.build(concepts, {})
+    assert list(tables.folded) == ["t cell", "type 2 cell"]  # "type 2 cell" is a name as well
+    found = tables.folded_rows(["type ii cell's", "t cells", "cells", ""])
+    names = [[tables.names[row] for row in found[i]] for i in range(4)]
+    assert names == [
+        ["type 2 cell", "type ii cell", "type ii cells"],
+        ["t cell", "t cells"],
+        [],
+        [],
+    ]
+
+
+def test_arrays_of_before_there_were_keys(tables):
+    """Such knowledge bases still load, and find the names that are their own key."""
+    arrays = {k: v for k, v in tables.to_arrays().items() if not k.startswith("folded")}
+    old = KnowledgeTables.from_arrays(arrays)
+    assert not len(old.folded) and list(old.names) == list(tables.names)
+    assert len(old.folded_rows(["melancholias"]).values) == 1
+    assert not len(old.folded_rows([]).values)
+
+
 def test_empty_tables():
     tables = KnowledgeTables.build([], {})
     assert len(tables.names) == len(tables.concept_ids) == 0
     assert tables.max_log_count == 0
+    assert len(tables.folded_rows(["x"])) == 1 and not len(tables.folded_rows(["x"]).values)
     assert tables.name_rows(["x"]).tolist() == tables.label_rows(["x"]).tolist() == [-1]
 
 

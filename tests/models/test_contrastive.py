@@ -2,7 +2,12 @@ import numpy
 import pytest
 
 from spacy_bioie.kb.lexical import normalise_rows
-from spacy_bioie.models.contrastive import contrastive_loss, cosines_of_pairs
+from spacy_bioie.models.contrastive import (
+    contrast_of_rows,
+    contrastive_loss,
+    cosines_of_pairs,
+    squared_distance,
+)
 
 
 @pytest.fixture
@@ -34,6 +39,39 @@ def test_single_precision_and_zero_vectors(arrays):
     )
     assert gradient.dtype == numpy.float32
     assert numpy.isfinite(loss) and numpy.isfinite(gradient).all()
+
+
+def test_contrast_of_rows_against_torch():
+    import torch
+
+    random = numpy.random.default_rng(0)
+    vectors = random.normal(size=(4, 6))
+    targets = normalise_rows(random.normal(size=(4, 3, 6)))
+    known = numpy.asarray([[1, 1, 1], [1, 0, 1], [1, 0, 0], [1, 1, 1]], dtype="bool")
+    loss, gradient = contrast_of_rows(vectors, targets, known, 0.3)
+    leaf = torch.tensor(vectors, requires_grad=True)
+    cosines = torch.einsum(
+        "nw,nmw->nm", torch.nn.functional.normalize(leaf, dim=1), torch.tensor(targets)
+    )
+    logits = (cosines / 0.3).masked_fill(~torch.tensor(known), float("-inf"))
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.int64))
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=1e-9)
+    numpy.testing.assert_allclose(gradient, leaf.grad.numpy(), atol=1e-9)
+    assert not gradient[2].any()  # nothing to be set against
+
+
+def test_squared_distance_against_torch(arrays):
+    import torch
+
+    vectors, targets, gold = arrays
+    loss, gradient = squared_distance(vectors, targets[gold])
+    leaf = torch.tensor(vectors, requires_grad=True)
+    units = torch.nn.functional.normalize(leaf, dim=1)
+    expected = 7 * torch.nn.functional.mse_loss(units, torch.tensor(targets[gold]))
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), abs=1e-9)
+    numpy.testing.assert_allclose(gradient, leaf.grad.numpy(), atol=1e-9)
 
 
 def test_cosines_of_pairs(arrays, monkeypatch):

@@ -15,6 +15,7 @@ from spacy_bioie.models.crf import (
     mask_illegal,
     pack,
     span_log_probabilities,
+    tag_log_probabilities,
     unpack,
     viterbi,
     word_log_likelihoods,
@@ -152,6 +153,19 @@ def test_span_probabilities_agree_with_enumeration(n_chains, n_labels, scheme):
     columns = torch.from_numpy(numpy.asarray(rows)).T
     found = span_log_probabilities(crf, packing, *columns, scheme=scheme).exp()
     torch.testing.assert_close(found, torch.stack(expected))
+
+
+@SHAPES
+def test_tag_probabilities_agree_with_enumeration(n_chains, n_labels, scheme):
+    crf, packing = make_crf(n_chains, n_labels, scheme)
+    found = tag_log_probabilities(crf, packing).exp()
+    starts = numpy.cumsum(LENGTHS) - LENGTHS
+    for (s, c), (paths, scores) in enumerate_paths(crf, LENGTHS, scheme).items():
+        p = scores.softmax(0)
+        for t in range(LENGTHS[s]):
+            for tag in range(found.shape[2]):
+                expected = p[torch.from_numpy(paths[:, t] == tag)].sum()
+                torch.testing.assert_close(found[starts[s] + t, c, tag], expected)
 
 
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])

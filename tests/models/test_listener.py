@@ -4,7 +4,12 @@ import spacy
 from thinc.api import Model
 from thinc.types import Ragged
 
-from spacy_bioie.models.listener import TransformerListener_v1, require_encoder_output
+from spacy_bioie.models.listener import LISTENER as LISTENER_NAME
+from spacy_bioie.models.listener import (
+    TransformerListener_v1,
+    encoder_of_its_own_config,
+    require_encoder_output,
+)
 from tests.models.tagging_pipeline import LISTENER, TEXTS, gradient_norm, make_pipeline
 from tests.tiny_encoder import make_tiny_bert
 
@@ -143,3 +148,11 @@ def test_a_model_without_listener_needs_no_output():
     nlp = spacy.blank("en")
     tagger = nlp.add_pipe("tagger")
     require_encoder_output(tagger.model, [nlp.make_doc("Mice")], "tagger")
+
+
+def test_config_of_an_encoder_of_its_own_below_other_layers():
+    listener = {"@architectures": LISTENER_NAME, "grad_factor": 0.5, "upstream": "*"}
+    around = {"@architectures": "spacy_bioie.WithStaticVectors.v1", "tok2vec": listener, "width": 0}
+    for given in (listener, around):
+        config = encoder_of_its_own_config({"name": "bert", "window": 64}, given)
+        assert config["grad_factor"] == 0.5 and config["average_windows"] is False

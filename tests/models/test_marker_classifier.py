@@ -14,7 +14,7 @@ from spacy.util import registry
 from spacy.vocab import Vocab
 from thinc.api import Adam
 
-from spacy_bioie.models import marker_module
+from spacy_bioie.models import encoded_rows
 from spacy_bioie.models.candidates import pair_candidates
 from spacy_bioie.models.marker_classifier import MarkerClassifier_v1
 from spacy_bioie.models.marker_module import NEVER
@@ -216,7 +216,7 @@ def test_batches_are_computed_again_with_the_same_dropout(dropping_bert, form, m
     transformer.register_forward_hook(lambda *_: passes.append(1))
     again = update(model, X)
     n_again = len(passes)
-    monkeypatch.setattr(marker_module, "checkpoint", without_checkpoint)
+    monkeypatch.setattr(encoded_rows, "checkpoint", without_checkpoint)
     kept = update(model, X)
     n_batches = len(passes) - n_again
     assert_same(again, kept)

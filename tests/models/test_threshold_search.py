@@ -147,3 +147,28 @@ def test_groups_with_few_gold_items_keep_the_common_threshold():
     moved, _ = best_thresholds(items, 0.9, max(sizes))
     assert set(moved) <= {group for group in range(3) if sizes[group] == max(sizes)}
     assert best_thresholds(items, 0.9, max(sizes) + 1)[0] == {}
+
+
+def mean_f1(levels, thresholds):
+    return numpy.mean([f1_of(own, own.scores >= thresholds[own.groups]) for own in levels])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_mean_of_several_levels(seed, ties):
+    levels = [make_items(3 * seed + i, ties=ties) for i in range(3)]
+    assert averaged_threshold(levels[:1]) == averaged_threshold(levels[0])
+    # of one sample that holds each document once
+    scores = numpy.concatenate([own.scores for own in levels])
+    best = max(mean_f1(levels, numpy.full(3, score)) for score in scores)
+    cut = averaged_threshold(levels)
+    assert cut.f1 == pytest.approx(mean_f1(levels, numpy.full(3, cut.threshold)))
+    assert best - 0.1 < cut.f1 <= best + 1e-12
+    moved, f1 = best_thresholds(levels, cut.threshold, 1)
+    thresholds = numpy.asarray([moved.get(group, cut.threshold) for group in range(3)])
+    assert f1 == pytest.approx(mean_f1(levels, thresholds)) and f1 >= cut.f1
+    for group in range(3):
+        for value in scores:
+            other = thresholds.copy()
+            other[group] = value
+            assert mean_f1(levels, other) <= f1 + 1e-12

@@ -38,7 +38,7 @@ from ..tiny_encoder import make_tiny_bert
 LOSS = {"@misc": "spacy_bioie.AdaptiveThreshold.v1"}
 
 
-def make_nlp(source, **model):
+def make_nlp(source, target="mention", **model):
     """A pipeline that marks words and relates them by ATLOP."""
     fix_random_seed(0)
     nlp = spacy.blank("en")
@@ -51,7 +51,7 @@ def make_nlp(source, **model):
         "block_size": 8,
         **model,
     }
-    nlp.add_pipe(NAME, config={"model": model, "loss": LOSS})
+    nlp.add_pipe(NAME, config={"model": model, "loss": LOSS, "target": target})
     return nlp
 
 
@@ -193,6 +193,31 @@ def test_mentions_of_one_concept(source, one_mention_per_entity):
     }
     assert sorted(scores) == [(0, 2), (0, 8), (4, 2), (4, 8)]
     assert len(set(scores.values())) == (4 if one_mention_per_entity else 1)
+
+
+@pytest.mark.parametrize("target", ["mention", "any"])
+def test_target_of_concepts(source, target):
+    """Gold relates one of four pairs of mentions of two concepts, which share their logits."""
+    data = [(TRAIN[0][0], [(2, "influence", 4)])]
+    nlp = make_nlp(source, target, one_mention_per_entity=False)
+    examples = initialize(nlp, make_examples(nlp, data))
+    pipe = nlp.get_pipe(NAME)
+    (eg,) = examples
+    candidates = pipe.candidates([eg.predicted], [get_mentions(eg.reference)])
+    targets = pipe.learning.targets(examples, candidates, pipe.schema, "sc")
+    rows, predicates = numpy.nonzero(targets)
+    assert {pipe.labels[p] for p in predicates} == {"influence"}
+    heads, tails = candidates.mentions[candidates.pairs[rows], 0].T
+    pairs = sorted(zip(heads.tolist(), tails.tolist(), strict=True))
+    assert pairs == ([(4, 8)] if target == "mention" else [(0, 2), (0, 8), (4, 2), (4, 8)])
+    # against three negatives the one positive cannot win; no loss is left where all agree
+    loss = train(nlp, examples, 60)
+    found = relations_of(nlp(data[0][0]))
+    if target == "any":
+        assert loss < 0.05
+        assert found == [(head, "influence", tail) for head, tail in pairs]
+    else:
+        assert loss > 0.2 and len(found) in (0, 4)
 
 
 def test_nested_mentions(source):

@@ -500,7 +500,7 @@ def processed(nlp):
 
 
 @pytest.mark.parametrize("input", ["gold", "pred"])
-@pytest.mark.parametrize("metric", ["bt", "tt", "tm"])
+@pytest.mark.parametrize("metric", ["bt", "tt", "tm", "mean"])
 @pytest.mark.parametrize("one_per_pair", [True, False])
 def test_tuned_threshold_is_the_best(half_trained, input, metric, one_per_pair):
     nlp = make_nlp().from_bytes(half_trained.to_bytes())
@@ -536,12 +536,14 @@ def test_tuned_thresholds_are_saved(half_trained, tmp_path):
 def test_errors_of_tuning(half_trained):
     pipe = half_trained.get_pipe(NAME)
     examples = processed(half_trained)
-    with pytest.raises(ValueError, match="Unknown metric 'ner'"):
+    with pytest.raises(ValueError, match="Unknown metric 'ner': expected one of bt, .* mean"):
         pipe.tune_thresholds(examples, metric="ner")
     with pytest.raises(ValueError, match="Unknown input 'silver'"):
         pipe.tune_thresholds(examples, input="silver")
     with pytest.raises(ValueError, match="no reference holds a relation"):
         pipe.tune_thresholds(examples[2:5])
+    with pytest.raises(ValueError, match=f"'{NAME}'.*metric 'c', because no reference holds"):
+        pipe.tune_thresholds(examples, metric="c")
     bare = make_examples(half_trained)  # without predicted mentions
     threshold = pipe.cfg["threshold"]
     with pytest.warns(UserWarning, match="no gold relation can be predicted over pred mentions"):

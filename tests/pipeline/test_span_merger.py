@@ -53,6 +53,26 @@ def test_vote():
     assert merge([A[:1] * 3, []], method="vote") == []
 
 
+def test_votes_weighted_by_score():
+    assert merge([A, B], weights={"a": 3.0}) == [
+        (0, 1, "x", 0.9),
+        (0, 1, "y", 0.5),
+        (2, 4, "x", 0.5),
+        (3, 4, "y", 0.3),
+    ]
+    weighted = {"weights": {"a": 3.0}, "scores": "all"}
+    assert merge([A, B], **weighted) == [
+        (0, 1, "x", 0.675),
+        (0, 1, "y", 0.125),
+        (2, 4, "x", 0.5),
+        (3, 4, "y", 0.225),
+    ]
+    assert places(merge([A, B], min_score=0.45, **weighted)) == [(0, 1, "x"), (2, 4, "x")]
+    # what is left out takes no place
+    rows = [[(0, 2, "x", 0.3)], [(1, 2, "y", 0.8)]]
+    assert places(merge(rows, min_score=0.5, overlap="flat")) == [(1, 2, "y")]
+
+
 def test_priority():
     a, b = [(0, 2, "x", 0.1), (5, 6, "y", 0.1)], [(1, 3, "x", 0.9), (5, 7, "y", 0.9), (8, 9, "x")]
     assert places(merge([a, b], method="priority")) == [(0, 2, "x"), (5, 6, "y"), (8, 9, "x")]
@@ -207,6 +227,9 @@ def test_it_is_scored_and_learns_nothing(merged):
         ({"method": "mean"}, "method is 'mean', expected one of .*'priority'"),
         ({"overlap": "none"}, "overlap is 'none', expected one of .*'nested'"),
         ({"scores": "max"}, "scores is 'max', expected one of .*'found'"),
+        ({"weights": {"d": 1.0}}, r"weights\['d'\] is 1.0, expected a weight above 0 of one of"),
+        ({"weights": {"a": 0.0}}, r"weights\['a'\] is 0.0"),
+        ({"min_score": 1.5}, "min_score is 1.5, expected a probability"),
         ({"method": "vote", "min_votes": 3}, "min_votes is 3, expected 1 to 2"),
         ({"method": "vote", "min_votes": 0}, "min_votes is 0, expected 1 to 2"),
         ({"priority": {"DDF": ["sc", "x"]}}, r"priority of 'DDF' is \['sc', 'x'\], expected"),

@@ -49,6 +49,34 @@ def test_stages_and_groups(nlp):
     assert figures["linker_mrr"] == pytest.approx((1 + 1 + 1 + 0.5) / 4)
 
 
+def test_candidates_apart_from_the_choice_among_them(nlp):
+    gold = [*GOLD, ("quite another thing", "DDF", "C5")]  # C5 has no name
+    figures = evaluate_linking(make_kb(mentions=TRAINED), examples(nlp, *gold))
+    assert figures["candidates_recall"] == figures["candidates_recall5"] == 0.8
+    assert figures["disambiguation_acc1"] == pytest.approx(3 / 4)
+    assert figures["linker_acc1"] == pytest.approx(0.8 * 3 / 4)
+    assert figures["candidates_seen_concepts_recall"] == 1.0
+    assert figures["candidates_unseen_concepts_recall"] == pytest.approx(2 / 3)
+    assert figures["disambiguation_unseen_concepts_acc1"] == 0.5
+    assert figures["disambiguation_unseen_names_acc1"] == 1.0
+
+
+def test_candidates_are_not_cut_where_the_linker_cuts(nlp):
+    """top_k says how many candidates a linker keeps, not how many it has to choose from."""
+    figures = {}
+    for top_k in (1, 5):
+        blank = type(nlp)()
+        linker = blank.add_pipe(
+            "faiss_entity_linker", config={"context_weight": 0.0, "top_k": top_k}
+        )
+        linker.set_kb(lambda vocab: make_kb(mentions=TRAINED, vocab=vocab))
+        figures[top_k] = evaluate_linking(linker, examples(nlp, *GOLD))
+        assert linker.cfg["top_k"] == top_k
+    assert figures[1]["linker_acc5"] < figures[5]["linker_acc5"] == 1.0
+    assert figures[1]["candidates_recall"] == figures[5]["candidates_recall"] == 1.0
+    assert figures[1]["disambiguation_acc1"] == 0.75
+
+
 def test_linker_uses_its_own_settings(nlp):
     linker = nlp.add_pipe("faiss_entity_linker", config={"context_weight": 0.0, "n_search": 0})
     linker.set_kb(lambda vocab: make_kb(mentions=TRAINED, vocab=vocab))

@@ -4,7 +4,12 @@ from spacy.training import Example
 
 from spacy_bioie.annotation import Mention, set_mentions
 from spacy_bioie.scoring.gutbrainie import evaluate
-from spacy_bioie.scoring.links import make_link_scorer, score_candidates
+from spacy_bioie.scoring.links import (
+    candidate_recall,
+    disambiguation_accuracy,
+    make_link_scorer,
+    score_candidates,
+)
 
 from .builders import examples
 
@@ -47,6 +52,38 @@ def test_candidates_without_gold_links():
 def test_candidates_of_unequal_length():
     with pytest.raises(ValueError, match="2 gold ids and 1 lists"):
         score_candidates(["a", "b"], [[]])
+
+
+SETS = [
+    [("a", 0.9), ("b", 0.5)],
+    [(name, 0.0) for name in "ccdefgh"],
+    [("x", 1.0)],
+    [],
+]
+
+
+def test_recall_of_candidates():
+    recall = candidate_recall(["b", "h", "y", ""], SETS, sizes=(5, 1))
+    # h is the sixth distinct candidate
+    assert recall == {
+        "candidates_recall1": 0.0,
+        "candidates_recall5": pytest.approx(1 / 3),
+        "candidates_recall": pytest.approx(2 / 3),
+    }
+    assert set(candidate_recall(["", ""], [[], []]).values()) == {None}
+    with pytest.raises(ValueError, match="candidate_recall got 1 gold ids and 0 lists"):
+        candidate_recall(["a"], [])
+
+
+def test_disambiguation_apart_from_recall():
+    gold = ["b", "h", "y", "z"]
+    assert disambiguation_accuracy(gold, SETS) == 0.0
+    chosen = [[("b", 1.0)], [("c", 1.0)], [("y", 1.0)], [("z", 1.0)]]
+    # y and z were no candidates: that the choice has them does not count
+    assert disambiguation_accuracy(gold, SETS, chosen) == 0.5
+    assert disambiguation_accuracy(["y"], [[("x", 1.0)]]) is None
+    with pytest.raises(ValueError, match="disambiguation_accuracy got 4 gold ids and 1 lists"):
+        disambiguation_accuracy(gold, SETS, chosen[:1])
 
 
 def test_linked_mentions(nlp):

@@ -6,7 +6,7 @@ import pytest
 from spacy_bioie.models.candidates import pair_candidates
 from spacy_bioie.models.relation_decoding import eligible
 from spacy_bioie.models.relation_schema import RelationSchema
-from spacy_bioie.scoring.relation_items import LEVELS, relation_items
+from spacy_bioie.scoring.relation_items import LEVELS, end_items, relation_items
 from spacy_bioie.scoring.relations import score_relation_sets
 
 SCHEMA = RelationSchema([["A", "p", "B"], ["A", "q", "B"], ["B", "p", "B"], ["B", "q", "A"]])
@@ -78,3 +78,21 @@ def test_unknown_level():
     candidates = pair_candidates([], SCHEMA)
     with pytest.raises(ValueError, match="Unknown metric 'm': expected one of bt, tt, tm"):
         relation_items("m", candidates, numpy.zeros((0, 2)), numpy.zeros((0, 2)), [], [], [])
+
+
+def test_mentions_with_several_concepts_or_none():
+    tables = [numpy.asarray([[0, 1, 0], [1, 2, 1], [2, 3, 1]])]
+    schema = RelationSchema([["A", "p", "B"], ["A", "q", "B"]])
+    candidates = pair_candidates(tables, schema)  # pairs (0, 1) and (0, 2)
+    probabilities = numpy.asarray([[0.9, 0.2], [0.6, 0.7]], dtype="float32")
+    concepts = [[["C1", "C2"], ["C3", "C4"], []]]
+    gold = [{("C2", "p", "C3"), ("C3", "q", "C1"), ("C9", "p", "C1")}]
+    arguments = (candidates, probabilities, numpy.ones((2, 2), dtype=bool), ["p", "q"], concepts)
+    items = end_items(*arguments, gold)
+    assert items.scores.tolist() == pytest.approx([0.9] * 4 + [0.2] * 4)
+    assert items.groups.tolist() == [0] * 4 + [1] * 4
+    assert len(set(items.keys.tolist())) == 8 and items.n_gold == 3
+    assert items.hits.tolist() == [False, False, True, False] + [False] * 4
+    unordered = end_items(*arguments, gold, symmetric=["q"])
+    assert unordered.hits.tolist() == [False, False, True, False, True, False, False, False]
+    assert end_items(*arguments, gold, symmetric=["*"]).doc_gold.tolist() == [3]

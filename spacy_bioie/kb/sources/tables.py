@@ -18,7 +18,7 @@ from .source import Source
 COLUMNS: Dict[str, Tuple[str, ...]] = {
     "concept_id": ("conceptid", "id", "cui", "umlscui", "classid", "curie", "identifier", "code"),
     "name": ("name", "conceptname", "canonicalname", "preferredname", "preferredlabel")
-    + ("prefname", "term", "label", "str"),
+    + ("prefname", "term", "label", "str", "description"),
     "synonyms": ("synonyms", "synonym", "aliases", "alias", "names"),
     "types": ("types", "type", "semantictypes", "semantictype", "entitytype", "tui"),
     "definition": ("definition", "definitions", "def"),

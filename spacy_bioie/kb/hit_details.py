@@ -1,0 +1,103 @@
+"""What the search hits of a mention say of its candidates, as columns that a reranker reads."""
+
+from typing import TYPE_CHECKING, Tuple
+
+import numpy
+
+from .ragged import RaggedRows
+
+if TYPE_CHECKING:
+    from .knowledge_base import FaissKnowledgeBase
+
+# Of the hits of a mention: the greatest similarity in spelling and in meaning, that of the names
+# that sources give and of those that training mentions give; the two votes; log(1 + training
+# mentions of any label) of the concept under equal names
+DETAILS = ("lexical", "semantic", "official", "training", "near_vote", "far_vote", "log_equal")
+# A hit votes for the concepts of its training mentions with exp((similarity - 1) / temperature)
+VOTE_TEMPERATURES = (0.05, 0.12)
+# What a training mention of another label counts
+OTHER_LABEL = 0.3
+# Keeps the votes of a mention without near training names small
+NO_VOTE = 0.05
+# Vectors of hits that are compared at once
+_AT_ONCE = 65_536
+
+
+def hit_details(
+    kb: "FaissKnowledgeBase",
+    hits: Tuple[RaggedRows, numpy.ndarray],
+    queries: numpy.ndarray,
+    mentions: numpy.ndarray,
+    of_name: numpy.ndarray,
+    label_rows: numpy.ndarray,
+    pairs: Tuple[numpy.ndarray, numpy.ndarray],
+) -> numpy.ndarray:
+    """The columns ``DETAILS`` of candidates: float32, (pairs, 7).
+
+    A vote is that of a nearest-neighbour classifier: the share of a concept in the training
+    mentions of the hits, each weighed by its similarity and label.
+
+    hits: for each distinct name the rows of the names found, and their similarities, aligned with
+        ``values``. queries: vectors of the distinct names, (names, dims).
+    mentions, of_name: mentions, and the row of each one's name. label_rows: of all mentions.
+    pairs: mention and concept of each candidate, sorted; the hits give all of them.
+    """
+    tables = kb.tables
+    n = len(tables.concept_ids)
+    keys = pairs[0] * n + pairs[1]
+    out = numpy.zeros((len(keys), len(DETAILS)), dtype="float32")
+    which, at = hits[0].positions(of_name)
+    if not len(which):
+        return out
+    rows, similarity = hits[0].values[at].astype("int64"), hits[1][at]
+    mention = mentions[which]
+    lexical, semantic = _part_similarities(kb, queries, hits[0])[:, at]
+    hit, position = tables.name_concepts.positions(rows)
+    place = numpy.searchsorted(keys, mention[hit] * n + tables.name_concepts.values[position])
+    official = tables.official[position]
+    for column, values in (
+        (0, lexical[hit]),
+        (1, semantic[hit]),
+        (2, numpy.where(official, similarity[hit], 0.0)),
+        (3, numpy.where(official, 0.0, similarity[hit])),
+    ):
+        numpy.maximum.at(out[:, column], place, values.astype("float32"))
+    hit, position = tables.evidence.positions(rows)
+    place = numpy.searchsorted(keys, mention[hit] * n + tables.evidence.values[position])
+    same = tables.evidence_labels[position] == label_rows[mention[hit]]
+    counts = tables.evidence_counts[position] * numpy.where(same, 1.0, OTHER_LABEL)
+    for column, temperature in enumerate(VOTE_TEMPERATURES, start=4):
+        weights = counts * numpy.exp((similarity[hit] - 1) / temperature)
+        totals = numpy.bincount(mention[hit], weights=weights, minlength=len(label_rows))
+        votes = numpy.bincount(place, weights=weights, minlength=len(keys))
+        out[:, column] = votes / (totals[pairs[0]] + NO_VOTE)
+    equal = tables.evidence_counts[position] * (similarity[hit] > 1 - 1e-6)
+    out[:, 6] = numpy.log1p(numpy.bincount(place, weights=equal, minlength=len(keys)))
+    return out
+
+
+def _part_similarities(
+    kb: "FaissKnowledgeBase", queries: numpy.ndarray, found: RaggedRows
+) -> numpy.ndarray:
+    """The cosines of spelling and of meaning of names and their hits: float32, (2, hits).
+
+    A part without weight has 0.
+    """
+    vectorizer = kb.vectorizer
+    split = vectorizer.lexical.dims
+    query, _ = found.positions(numpy.arange(len(found)))
+    out = numpy.zeros((2, len(query)), dtype="float32")
+    assert kb.index is not None
+    for begin in range(0, len(query), _AT_ONCE):
+        chunk = slice(begin, begin + _AT_ONCE)
+        distinct, place = numpy.unique(found.values[chunk], return_inverse=True)
+        names, asked = kb.index.vectors(distinct)[place], queries[query[chunk]]
+        for i, (columns, weight) in enumerate(
+            (
+                (slice(0, split), vectorizer.lexical_weight),
+                (slice(split, None), vectorizer.semantic_weight),
+            )
+        ):
+            products = numpy.einsum("ij,ij->i", asked[:, columns], names[:, columns])
+            out[i, chunk] = products / (weight or 1.0)
+    return out

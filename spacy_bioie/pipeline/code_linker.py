@@ -1,0 +1,407 @@
+"""The component ``code_linker``: says which code of a closed set a mention stands for."""
+
+import warnings
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import minibatch
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+
+from ..annotation import (
+    SPANS_KEY,
+    Candidates,
+    Mention,
+    concept_ids,
+    document_codes,
+    get_mentions,
+    gold_mentions,
+    mention_table,
+    set_codes,
+)
+from ..kb.code_set import CodeSet
+from ..models.mention_encoder import MentionInput, MentionVectors, split_rows
+from .code_calibration import fit_temperature, softmax
+from .link_annotation import set_links
+
+default_model_config = """
+[model]
+@architectures = "spacy_bioie.CodeClassifier.v1"
+hidden_width = 256
+dropout = 0.1
+
+[model.tok2vec]
+@architectures = "spacy.HashEmbedCNN.v2"
+pretrained_vectors = null
+width = 96
+depth = 2
+embed_size = 2000
+window_size = 1
+maxout_pieces = 3
+subword_features = true
+"""
+DEFAULT_CODE_LINKER_MODEL = Config().from_str(default_model_config)["model"]
+BATCH = 32  # documents at a time
+
+
+@Language.factory(
+    "code_linker",
+    assigns=["doc.spans", "doc._.codes"],
+    requires=["doc.spans"],
+    default_config={
+        "model": DEFAULT_CODE_LINKER_MODEL,
+        "spans_key": SPANS_KEY,
+        "top_k": 5,
+        "threshold": 0.0,
+        "loss_weight": 1.0,
+        "scorer": {"@scorers": "spacy_bioie.coding_scorer.v1"},
+    },
+    default_score_weights={
+        "nel_gold_acc1": 1.0,
+        "nel_gold_acc5": 0.0,
+        "mlcx_gold_micro_f": 0.0,
+        "el_micro_f": 0.0,
+        "mlcx_micro_f": 0.0,
+    },
+)
+def make_code_linker(
+    nlp: Language,
+    name: str,
+    model: Model[MentionInput, MentionVectors],
+    spans_key: str,
+    top_k: int,
+    threshold: float,
+    loss_weight: float,
+    scorer: Optional[Callable],
+) -> "CodeLinker":
+    """Create a ``code_linker`` component; see ``CodeLinker`` for the settings."""
+    return CodeLinker(
+        nlp.vocab,
+        model,
+        name,
+        spans_key=spans_key,
+        top_k=top_k,
+        threshold=threshold,
+        loss_weight=loss_weight,
+        scorer=scorer,
+    )
+
+
+class CodeLinker(TrainablePipe):
+    """Classifies the mentions of a span group into the codes of a closed set.
+
+    The best code becomes ``span.kb_id_``, unless its probability is below the threshold; the best
+    ``top_k`` stand with theirs in ``doc.spans[key].attrs["candidates"]``, to be read as
+    ``span._.kb_ents``. ``doc._.codes`` holds the distinct codes of the document with the best
+    probability and the mentions of each, see ``document_codes``.
+
+    A mention of the references that has several codes ("I10|I50") divides its weight between them;
+    one without a code teaches nothing.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[MentionInput, MentionVectors],
+        name: str = "code_linker",
+        *,
+        spans_key: str = SPANS_KEY,
+        top_k: int = 5,
+        threshold: float = 0.0,
+        loss_weight: float = 1.0,
+        scorer: Optional[Callable] = None,
+    ) -> None:
+        """Create the component. It has no codes before ``initialize`` or ``from_disk``.
+
+        model: from documents and mention tables to logits of the codes: ``CodeClassifier_v1``,
+            ``MentionTextClassifier_v1``, or any mention encoder whose width can be set.
+        name: names the component's losses.
+        spans_key: the span group whose mentions are linked.
+        top_k: so many candidates of each mention are kept.
+        threshold: a best code of a lower probability is no link (``kb_id_`` is "").
+        loss_weight: factor on the gradient, to balance components that share an encoder. The
+            loss that is reported is without it.
+        scorer: the scoring method, or None.
+
+        ``spans_key``, ``top_k``, ``threshold``, the labels and the temperature of ``calibrate``
+        lie in ``cfg`` and are saved with the component. Raises ValueError for a setting outside
+        its range.
+        """
+        for setting, value, least in (("top_k", top_k, 1), ("loss_weight", loss_weight, 0)):
+            if value < least:
+                raise ValueError(
+                    f"Component '{name}': {setting} is {value}, expected {least} or more."
+                )
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(
+                f"Component '{name}': threshold is {threshold}, expected a probability in [0, 1]."
+            )
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.loss_weight = loss_weight
+        self.cfg: Dict[str, Any] = {
+            "spans_key": spans_key,
+            "top_k": top_k,
+            "threshold": threshold,
+            "temperature": 1.0,
+            "labels": [],
+        }
+
+    @property
+    def key(self) -> str:
+        """The key of the span group in ``doc.spans``."""
+        return str(self.cfg["spans_key"])
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The codes, in the order in which they were added."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """What ``spacy init labels`` writes and ``initialize`` takes."""
+        return list(self.labels)
+
+    def add_label(self, label: str) -> int:
+        """Add a code before the model is initialized.
+
+        RETURNS: 1, or 0 where the code is there already.
+        Raises ValueError for an empty code, and once the model has its size.
+        """
+        if not isinstance(label, str) or not label:
+            raise ValueError(
+                f"Component '{self.name}': the code is {label!r}, expected a string that is not "
+                "empty."
+            )
+        if label in self.labels:
+            return 0
+        self._allow_extra_label()
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def link(
+        self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
+    ) -> List[List[Candidates]]:
+        """Find the codes of any mentions, without modifying the documents.
+
+        mentions: of each document.
+        RETURNS: for each mention of each document its best ``top_k`` (code, probability) pairs,
+            best first, those below the threshold included.
+        Raises ValueError without codes, and where the shared encoder has left nothing for a
+        document.
+        """
+        found = softmax(self._logits(docs, mentions) / self.cfg["temperature"])
+        best = numpy.argsort(-found, axis=1, kind="stable")[:, : self.cfg["top_k"]]
+        scores = numpy.take_along_axis(found, best, axis=1)
+        labels = self.labels
+        pairs = zip(best.tolist(), scores.tolist(), strict=True)
+        ranked = ([(labels[i], p) for i, p in zip(*pair, strict=True)] for pair in pairs)
+        return [[next(ranked) for _ in row] for row in mentions]
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[Candidates]]:
+        """The codes of the mentions of ``doc.spans[key]``, see ``link``."""
+        docs = list(docs)
+        return self.link(docs, [get_mentions(doc, self.key) for doc in docs])
+
+    def set_annotations(
+        self, docs: Iterable[Doc], predictions: Sequence[Sequence[Candidates]]
+    ) -> None:
+        """Write ``span.kb_id_``, the candidates and ``doc._.codes``."""
+        for doc, candidates in zip(docs, predictions, strict=True):
+            if self.key in doc.spans:
+                set_links(doc, self.key, candidates, self.cfg["threshold"])
+                set_codes(doc, document_codes(doc, self.key), self.key)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from the gold mentions of a batch.
+
+        The model runs and its gradient is passed on for every batch with a token, also one
+        without codes: the last component on a shared encoder that did not would discard what all
+        others passed.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "CodeLinker.update")
+        if not any(len(eg.predicted) for eg in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        tables = [mention_table(gold_mentions(eg, self.key), {}) for eg in examples]
+        logits, backprop = self.model.begin_update(([eg.predicted for eg in examples], tables))
+        loss, d_logits = self.get_loss(examples, logits)
+        backprop(d_logits)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: MentionVectors
+    ) -> Tuple[float, MentionVectors]:
+        """Cross-entropy of the gold mentions, and its gradient.
+
+        The loss is the mean over the mentions that have a code of the set, 0 where none has.
+
+        scores: logits of the gold mentions of each example.
+        """
+        ops: Any = self.model.ops
+        logits = ops.xp.concatenate(scores)
+        target = ops.asarray2f(self._targets([gold_mentions(eg, self.key) for eg in examples]))
+        learned = target.sum(axis=1, keepdims=True)  # 1 or 0
+        n = max(float(learned.sum()), 1.0)
+        found = ops.softmax(logits, axis=-1)
+        loss = -float((target * ops.xp.log(ops.xp.maximum(found, 1e-12))).sum()) / n
+        d_logits = (found * learned - target) * (self.loss_weight / n)
+        return loss, split_rows(ops, d_logits, [len(rows) for rows in scores])
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[List[str]] = None,
+        codes: Optional[CodeSet] = None,
+    ) -> None:
+        """Set the codes and the size of the model.
+
+        labels: for example from ``spacy init labels``.
+        codes: see ``load_code_set``; its codes where ``labels`` are not given. Without both, the
+            codes of the mentions of all examples, sorted.
+
+        Warns where mentions of the examples have codes that are not among them. Raises ValueError
+        where there is no code.
+        """
+        validate_get_examples(get_examples, "CodeLinker.initialize")
+        given = [code for eg in get_examples() for code in self._reference_codes(eg)]
+        if labels is None:
+            labels = sorted(set(given)) if codes is None else codes.codes
+        for label in labels:
+            self.add_label(label)
+        self._require_codes()
+        unknown = [code for code in given if code not in set(self.labels)]
+        if unknown:
+            warnings.warn(
+                f"Component '{self.name}': {len(unknown)} of {len(given)} codes of the training "
+                f"mentions are not in its closed set, for example '{unknown[0]}'. Nothing is "
+                "learned from these.",
+                stacklevel=2,
+            )
+        if not self.model.has_dim("nO"):
+            self.model.set_dim("nO", len(self.labels))
+        sample = list(islice(get_examples(), 10))
+        tables = [mention_table(gold_mentions(eg, self.key), {}) for eg in sample]
+        self.model.initialize(X=([eg.predicted for eg in sample], tables))
+
+    def calibrate(self, examples: Iterable[Example]) -> Dict[str, float]:
+        """Set the temperature that makes the codes of held-out gold mentions most likely (Guo et
+        al. 2017).
+
+        It divides the logits, lies in ``cfg`` and is saved with the component.
+
+        examples: their predicted documents have been through the components before this one.
+        RETURNS: "temperature", and the expected calibration error of the best code in 15 bins of
+            equal width, "ece_before" and "ece_after".
+        Raises ValueError where no mention has a code of the set.
+        """
+        rows: List[numpy.ndarray] = [numpy.zeros((0, len(self.labels)))]
+        targets = list(rows)
+        for batch in minibatch(examples, BATCH):
+            mentions = [gold_mentions(eg, self.key) for eg in batch]
+            targets.append(self._targets(mentions) > 0)
+            rows.append(self._logits([eg.predicted for eg in batch], mentions))
+        target = numpy.concatenate(targets).astype(bool)
+        learned = target.any(axis=1)
+        if not learned.any():
+            raise ValueError(
+                f"Component '{self.name}': probabilities cannot be calibrated, because no mention "
+                f"of doc.spans['{self.key}'] in the references has one of its codes."
+            )
+        logits = numpy.concatenate(rows)[learned]
+        found = fit_temperature(logits, target[learned], self.cfg["temperature"])
+        self.cfg["temperature"] = found["temperature"]
+        return found
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Score predicted codes, and those of gold mentions beside them.
+
+        Adds ``nel_gold_acc1``, ``nel_gold_acc5`` and ``nel_gold_mrr`` over the gold mentions with
+        a code, and ``mlcx_gold_micro_p/r/f`` and ``mlcx_gold_macro_f`` of the documents' codes
+        that follow from them. They are left out where the documents no longer carry the output of
+        the shared encoder.
+        """
+        from ..models.listener import require_encoder_output
+        from ..scoring.coding import score_document_codes
+        from ..scoring.links import score_candidates
+
+        examples = list(examples)
+        figures = dict(super().score(examples, **kwargs))
+        docs = [eg.predicted for eg in examples]
+        try:
+            require_encoder_output(self.model, docs, self.name)
+        except ValueError:
+            return figures
+        mentions = [gold_mentions(eg, self.key) for eg in examples]
+        found = self.link(docs, mentions)
+        gold = [mention.kb_id for row in mentions for mention in row]
+        figures.update(score_candidates(gold, [ranked for row in found for ranked in row]))
+        least = self.cfg["threshold"]
+        of_docs = score_document_codes(
+            [[code for mention in row for code in concept_ids(mention.kb_id)] for row in mentions],
+            [[code for (code, score), *_ in row if score >= least] for row in found],
+        )
+        for name, value in of_docs.items():
+            figures[name.replace("mlcx", "mlcx_gold")] = value
+        return figures
+
+    def _logits(self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> numpy.ndarray:
+        """Of each code for the mentions of all documents: (mentions, codes)."""
+        from ..models.listener import require_encoder_output
+
+        if not any(mentions):
+            return numpy.zeros((0, len(self.labels)))
+        self._require_codes()
+        require_encoder_output(self.model, docs, self.name)
+        logits = self.model.predict((docs, [mention_table(row, {}) for row in mentions]))
+        flat: Any = self.model.ops.xp.concatenate(logits)
+        return self.model.ops.to_numpy(flat)
+
+    def _targets(self, mentions: Sequence[Sequence[Mention]]) -> numpy.ndarray:
+        """The weight of each code for the mentions of all documents: float32, (mentions, codes).
+
+        The rows of mentions without a code of the set are zeros.
+        """
+        index = {code: i for i, code in enumerate(self.labels)}
+        flat = [mention for row in mentions for mention in row]
+        target = numpy.zeros((len(flat), len(index)), dtype="float32")
+        for weights, mention in zip(target, flat, strict=True):
+            known = [index[code] for code in concept_ids(mention.kb_id) if code in index]
+            weights[known] = 1.0 / max(len(known), 1)
+        return target
+
+    def _reference_codes(self, example: Example) -> Iterator[str]:
+        for mention in get_mentions(example.reference, self.key):
+            yield from concept_ids(mention.kb_id)
+
+    def _require_codes(self) -> None:
+        if not self.labels:
+            raise ValueError(
+                f"Component '{self.name}' has no codes. Expected training mentions in "
+                f"doc.spans['{self.key}'] with a code as span.kb_id_, or a table of codes in the "
+                f"config, [initialize.components.{self.name}.codes] with @misc = "
+                '"spacy_bioie.CodeSet.v1" and its path.'
+            )
