@@ -23,14 +23,14 @@ import numpy
 from results import describe_files, write_result
 
 THREADS = 2
-QUERIES = 1000
+QUERIES = 500
 LEXICAL = "lexical"
 # kind of vectors, faiss factory, search parameters
 CONFIGS: Dict[str, Tuple[str, str, str]] = {
     "flat": ("joint", "Flat", ""),
     "sq8": ("joint", "SQ8", ""),
     "pq_refine": ("joint", "PQ80x4fs,Refine(SQ8)", "k_factor_rf=50"),
-    "ivf_pq_refine": ("joint", "IVF2048,PQ80x4fs,Refine(SQ8)", "nprobe=512,k_factor_rf=50"),
+    "ivf_pq_refine": ("joint", "IVF4096,PQ80x4fs,Refine(SQ8)", "nprobe=512,k_factor_rf=50"),
     "hnsw_sq8": ("joint", "HNSW32_SQ8", "efSearch=256"),
     "lexical_pq_refine": (LEXICAL, "PQ64x4fs,Refine(SQ8)", "k_factor_rf=50"),
 }
@@ -176,7 +176,7 @@ class Stages:
             list(tables.names),
             factory,
             parameters,
-            train_sample=150_000,
+            train_sample=100_000,
             recall_queries=0,
             progress=True,
         )
@@ -212,16 +212,17 @@ class Stages:
         queries = numpy.load(self.folder / f"queries_{kind}.npy")
         exact = numpy.load(self.folder / f"exact_{kind}.npy")
         assert kb.index is not None
-        halves = {"mentions": slice(0, QUERIES), "misspelt": slice(len(queries) - QUERIES, None)}
+        half = len(queries) // 2
+        halves = {"mentions": slice(0, half), "misspelt": slice(half, None)}
         for parameters in [CONFIGS[config][2], *SWEEPS.get(config, [])]:
             if parameters:
                 faiss.ParameterSpace().set_index_parameters(kb.index.index, parameters)
-            for name, half in halves.items():
+            for name, rows in halves.items():
                 metrics.update(
                     searched(
                         lambda q, k: kb.index.search(q, k)[1],  # type: ignore[union-attr]
-                        queries[half],
-                        exact[half],
+                        queries[rows],
+                        exact[rows],
                         f"{parameters} {name}".strip(),
                     )
                 )
@@ -244,7 +245,8 @@ class Stages:
         texts = json.loads((self.folder / "queries.json").read_text(encoding="utf8"))
         folder = self.folder / config
         folder.mkdir(parents=True, exist_ok=True)
-        halves = {"mentions": texts[:QUERIES], "misspelt": texts[-QUERIES:]}
+        half = len(texts) // 2
+        halves = {"mentions": texts[:half], "misspelt": texts[half:]}
         if config == "tfidf_brute_force":
             return tfidf_brute_force(list(names), halves, folder, searched, resident_mb)
         return nmslib_hnsw(list(names), self.subset, halves, folder, searched, resident_mb)

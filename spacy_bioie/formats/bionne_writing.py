@@ -68,16 +68,18 @@ def write_bionne_submission(
 ) -> int:
     """Write the ranked concepts of all mentions and return the number of mentions.
 
-    They are the mention's first five distinct candidates, without candidates its link, and
-    ``CUILESS`` where it has neither. The file is complete or untouched. Raises FormatError for a
-    document without an id and for a tab or line break in a field, OSError.
+    They are the mention's first five distinct candidates, ``CUILESS`` for the choice of no link;
+    without candidates its link, and ``CUILESS`` where it has neither. The file is complete or
+    untouched. Raises FormatError for a document without an id and for a tab or line break in a
+    field, OSError.
     """
     lines = ["\t".join(SUBMISSION_COLUMNS)]
     count = 0
     for doc in docs:
         identifier = _identifier(doc)
         for mention in get_mentions(doc, spans_key):
-            ranked = list(dict.fromkeys(concept for concept, _ in mention.candidates or ()))
+            found = (concept or NO_CONCEPT for concept, _ in mention.candidates or ())
+            ranked = list(dict.fromkeys(found))
             ranked = ranked[:MAX_RANK] or [mention.kb_id or NO_CONCEPT]
             spans = _spans(get_fragments(doc, mention))
             for rank, concept in enumerate(ranked, 1):

@@ -22,6 +22,7 @@ from .name_vectors import NameVectorizer
 from .normalisation import normalise_name
 from .ragged import RaggedRows
 from .tables import KnowledgeTables
+from .type_filter import keep_types
 
 INDEX_FILE = "names.faiss"
 ARRAYS_FOLDER = "tables"
@@ -137,7 +138,9 @@ class FaissKnowledgeBase(KnowledgeBase):
         """
         settings = settings or LinkingSettings()
         names = [normalise_name(text) for text in texts]
-        pairs = find_candidates(self, names, labels or [""] * len(names), settings)
+        labels = labels or [""] * len(names)
+        pairs = find_candidates(self, names, labels, settings)
+        pairs = keep_types(self, pairs, labels, settings.label_types)
         scores = score_pairs(self, pairs, settings)
         return rank_candidates(self, pairs, scores, len(names), top_k)
 

@@ -1,7 +1,7 @@
 """Which concepts a mention may name: dictionary, search, and the score that joins the evidence."""
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple
 
 import numpy
 
@@ -32,6 +32,7 @@ class LinkingSettings:
     label_weight: taken off where the labels of a concept are known and the mention's is another.
     context_weight: of the cosine of the mention in its context and the concept.
     details: whether the pairs get what a reranker reads, see ``hit_details``.
+    label_types: which concepts a label allows, see ``keep_types``.
     """
 
     n_search: int = 32
@@ -40,6 +41,7 @@ class LinkingSettings:
     label_weight: float = 0.1
     context_weight: float = 0.0
     details: bool = False
+    label_types: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class CandidatePairs:
     label_mismatch: numpy.ndarray
     log_count: numpy.ndarray
     details: Optional[numpy.ndarray] = None
+
+    def select(self, rows: numpy.ndarray) -> "CandidatePairs":
+        """Some of the pairs, by their rows."""
+        chosen = {name: v[rows] for name, v in vars(self).items() if v is not None}
+        return replace(self, **chosen)
 
 
 def find_candidates(

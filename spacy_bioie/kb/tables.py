@@ -35,6 +35,7 @@ class KnowledgeTables:
     evidence: for each name the rows of concepts that training mentions of this name have, with
         the label (``evidence_labels``, row in ``labels``) and the count (``evidence_counts``).
     concept_counts: how many training mentions each concept has, int32, (c,).
+    types: sorted; ``concept_types``: for each concept the rows of its types.
     labels: entity labels that are known, from training mentions, or from types without these.
     label_keys: sorted int64, row of concept * number of labels + row of label, for the labels of
         the training mentions of a concept and for those of its types that are labels.
@@ -54,6 +55,8 @@ class KnowledgeTables:
     evidence_labels: numpy.ndarray
     evidence_counts: numpy.ndarray
     concept_counts: numpy.ndarray
+    types: StringTable
+    concept_types: RaggedRows
     labels: StringTable
     label_keys: numpy.ndarray
 
@@ -130,6 +133,11 @@ class KnowledgeTables:
             # saved before there were keys: names that are not their own key have none
             keys, rows = _fold([])
             arrays = {**arrays, **keys.to_arrays("folded"), **rows.to_arrays("folded_names")}
+        if "types.buffer" not in arrays:
+            records = StringTable.from_arrays("records", arrays)
+            concepts = [concept_from_record(json.loads(record)) for record in records]
+            types, rows = _types(concepts)
+            arrays = {**arrays, **types.to_arrays("types"), **rows.to_arrays("concept_types")}
         values: Dict[str, Any] = {}
         for field, declared in cls.__annotations__.items():
             if declared in (StringTable, RaggedRows):
@@ -182,6 +190,7 @@ class KnowledgeTables:
         concept_counts = numpy.bincount(table[:, 1], weights=table[:, 3], minlength=len(concepts))
         alt = _alt_ids(concepts, rows)
         folded, folded_names = _fold(names)
+        types, concept_types = _types(concepts)
         return cls(
             concept_ids=StringTable.from_strings(concept.concept_id for concept in concepts),
             records=StringTable.from_strings(
@@ -201,6 +210,8 @@ class KnowledgeTables:
             evidence_labels=table[:, 2].astype("int32"),
             evidence_counts=table[:, 3].astype("int32"),
             concept_counts=concept_counts.astype("int32"),
+            types=types,
+            concept_types=concept_types,
             labels=StringTable.from_strings(labels),
             label_keys=label_keys,
         )
@@ -217,6 +228,18 @@ def _fold(names: Sequence[str]) -> Tuple[StringTable, RaggedRows]:
     which = numpy.repeat(numpy.arange(len(keys)), [len(keyed[key]) for key in keys])
     rows = numpy.asarray([row for key in keys for row in keyed[key]], dtype="int64")
     return StringTable.from_strings(keys), RaggedRows.from_pairs(which, rows, len(keys))
+
+
+def _types(concepts: Sequence[Concept]) -> Tuple[StringTable, RaggedRows]:
+    """The distinct types, sorted, and for each concept the rows of its types."""
+    types = sorted({kind for concept in concepts for kind in concept.types})
+    rows = {kind: row for row, kind in enumerate(types)}
+    pairs = [(i, rows[kind]) for i, concept in enumerate(concepts) for kind in concept.types]
+    table = numpy.asarray(pairs, dtype="int64").reshape((-1, 2))
+    return (
+        StringTable.from_strings(types),
+        RaggedRows.from_pairs(table[:, 0], table[:, 1], len(concepts)),
+    )
 
 
 def _known_labels(

@@ -71,6 +71,7 @@ SEARCHES = ("name", "projection", "context")
         "context_weight": 0.1,
         "prior_weight": 0.01,
         "label_weight": 0.1,
+        "label_types": {},
         "expand_abbreviations": True,
         "coherence": False,
         "coherence_margin": 0.02,
@@ -101,6 +102,7 @@ def make_faiss_entity_linker(
     context_weight: float,
     prior_weight: float,
     label_weight: float,
+    label_types: Dict[str, List[str]],
     expand_abbreviations: bool,
     coherence: bool,
     coherence_margin: float,
@@ -126,6 +128,7 @@ def make_faiss_entity_linker(
         context_weight=context_weight,
         prior_weight=prior_weight,
         label_weight=label_weight,
+        label_types=label_types,
         expand_abbreviations=expand_abbreviations,
         coherence=coherence,
         coherence_margin=coherence_margin,
@@ -168,6 +171,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
         context_weight: float = 0.1,
         prior_weight: float = 0.01,
         label_weight: float = 0.1,
+        label_types: Optional[Dict[str, List[str]]] = None,
         expand_abbreviations: bool = True,
         coherence: bool = False,
         coherence_margin: float = 0.02,
@@ -196,6 +200,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
         context_weight: of the cosine between mention and concept. With 0 the model is not asked
             (but where it searches), and does not learn from concepts.
         prior_weight, label_weight: see ``LinkingSettings``.
+        label_types: for an entity label the types or ids of the concepts that its mentions may
+            name, as patterns, see ``keep_types``; other labels allow all.
         expand_abbreviations: names are looked up with the short forms in them written out, too,
             where the component ``abbreviations`` has found what these stand for. See
             ``kb.linking.merge_mentions``.
@@ -265,6 +271,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
             "context_weight": context_weight,
             "prior_weight": prior_weight,
             "label_weight": label_weight,
+            "label_types": label_types or {},
             "expand_abbreviations": expand_abbreviations,
             "coherence": coherence,
             "coherence_margin": coherence_margin,
@@ -281,7 +288,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
     @property
     def settings(self) -> LinkingSettings:
         """How candidates are found and weighed."""
-        names = ("n_search", "prior_weight", "label_weight", "context_weight")
+        names = ("n_search", "prior_weight", "label_weight", "context_weight", "label_types")
         return LinkingSettings(**{name: self.cfg[name] for name in names})
 
     def link(

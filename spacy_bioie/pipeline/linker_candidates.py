@@ -11,6 +11,7 @@ from ..annotation import Mention, expand_abbreviations, mention_table, mention_t
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.linking import CandidatePairs, LinkingSettings, find_candidates, merge_mentions
 from ..kb.normalisation import normalise_name
+from ..kb.type_filter import keep_types
 from ..models.contrastive import cosines_of_pairs
 from ..models.mention_encoder import MentionInput, MentionVectors
 
@@ -36,7 +37,8 @@ def find_mention_candidates(
         expanded = _names(expand_abbreviations, docs, mentions)
         changed = [i for i, name in enumerate(names) if expanded[i] != name]
     if not changed:
-        return find_candidates(kb, names, labels, settings, meanings)
+        pairs = find_candidates(kb, names, labels, settings, meanings)
+        return keep_types(kb, pairs, labels, settings.label_types)
     owners = numpy.asarray([*range(len(names)), *changed], dtype="int64")
     pairs = find_candidates(
         kb,
@@ -45,7 +47,7 @@ def find_mention_candidates(
         settings,
         None if meanings is None else meanings[owners],
     )
-    return merge_mentions(pairs, owners)
+    return keep_types(kb, merge_mentions(pairs, owners), labels, settings.label_types)
 
 
 def context_cosines(

@@ -12,6 +12,7 @@ from ..annotation import Mention, mention_table
 from ..kb.context_search import add_context_candidates
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.linking import CandidatePairs, LinkingSettings
+from ..kb.type_filter import keep_types
 from ..models.contrastive import cosines_of_pairs
 from ..models.mention_encoder import MentionInput, MentionVectors
 from .linker_candidates import find_mention_candidates
@@ -39,6 +40,7 @@ def search_in_context(
     vectors = mention_vectors(model, docs, mentions, component)
     labels = [mention.label for row in mentions for mention in row]
     pairs = add_context_candidates(kb, pairs, vectors, labels, settings.n_search)
+    pairs = keep_types(kb, pairs, labels, settings.label_types)
     return pairs, _cosines(kb, pairs, vectors)
 
 

@@ -163,6 +163,15 @@ def test_submission(docs, nlp, tmp_path):
     assert len(rows) == 11
 
 
+def test_submission_of_no_link_among_the_candidates(docs, tmp_path):
+    first, *others = get_mentions(docs[0])
+    ranked = [("C7", 0.6), ("", 0.3), ("C8", 0.1)]
+    set_mentions(docs[0], "sc", [replace(first, candidates=ranked), *others])
+    write_bionne_submission(docs, tmp_path / "out.tsv")
+    rows = [line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines()]
+    assert [row[3] for row in rows[1:4]] == ["C7", "CUILESS", "C8"]
+
+
 @pytest.mark.parametrize("function", [write_bionne, write_bionne_submission])
 def test_documents_that_cannot_be_written(docs, nlp, tmp_path, function):
     doc = nlp("lung")

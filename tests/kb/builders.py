@@ -1,5 +1,9 @@
 """Small knowledge bases for tests."""
 
+from pathlib import Path
+from typing import Any, Dict, Sequence
+
+import numpy
 from spacy.vocab import Vocab
 
 from spacy_bioie.kb import Concept, FaissKnowledgeBase, TrainingNames, build_knowledge_base
@@ -31,3 +35,26 @@ def make_kb(concepts=CONCEPTS, *, vocab=None, mentions=(), **settings) -> FaissK
 
 def ids(candidates) -> list:
     return [concept_id for concept_id, _ in candidates]
+
+
+class AngleEncoder:
+    """A name encoder of two dimensions: names lie at angles, and their cosines are known.
+
+    angles: degrees of each name; others lie where a sum of their characters puts them.
+    """
+
+    dims = 2
+
+    def __init__(self, angles: Dict[str, float]):
+        self.angles = angles
+
+    def encode(self, names: Sequence[str], progress: bool = False) -> numpy.ndarray:
+        degrees = [self.angles.get(name, sum(map(ord, name)) % 360) for name in names]
+        radians = numpy.radians(numpy.asarray(degrees, dtype="float64"))
+        return numpy.stack([numpy.cos(radians), numpy.sin(radians)], axis=1).astype("float32")
+
+    def settings(self) -> Dict[str, Any]:
+        raise NotImplementedError("It is not saved.")
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError("It is not saved.")

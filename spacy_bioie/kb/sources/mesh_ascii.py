@@ -19,7 +19,8 @@ Record = Dict[str, List[str]]
 
 
 def read_mesh_ascii(source: Source) -> Iterator[Concept]:
-    """Read the records: types are TUIs (ST), cross-references the registry number (RN).
+    """Read the records: types are TUIs (ST) and tree numbers (MN), cross-references the
+    registry number (RN).
 
     Names are heading or name (MH, NM), entry terms and synonyms (PRINT ENTRY, ENTRY, SY); the
     definition is the scope note (MS). Raises ValueError that names file, line and key where a line
@@ -46,7 +47,7 @@ def read_mesh_ascii(source: Source) -> Iterator[Concept]:
             concept_id=concept_id,
             name=name,
             synonyms=tuple(term for term in dict.fromkeys(terms) if term != name),
-            types=tuple(dict.fromkeys(record.get("ST", []))),
+            types=tuple(dict.fromkeys([*record.get("ST", []), *record.get("MN", [])])),
             definition=record.get("MS", [""])[0],
             xrefs=tuple(dict.fromkeys(xref for xref in xrefs if xref)),
         )

@@ -27,7 +27,7 @@ _PREFERRED = f"{_CONCEPTS}[@PreferredConceptYN='Y']"
 
 
 def read_mesh_xml(source: Source) -> Iterator[Concept]:
-    """Read the records: types are TUIs, cross-references the registry numbers.
+    """Read the records: types are TUIs and tree numbers, cross-references the registry numbers.
 
     The definition is the scope note of the preferred concept. Raises ValueError that names file,
     record and element where the XML is malformed, of another root, or lacks an identifier or name.
@@ -70,7 +70,10 @@ def _concept(source: Source, record: "Element", number: int, paths: Tuple[str, s
         raise ValueError(f"{where} ({concept_id}), element {name_path}: expected a name.")
     terms = (_squeezed(term) for term in record.findall(f"{_CONCEPTS}/TermList/Term/String"))
     names = dict.fromkeys(term for term in terms if source.keep_name(concept_id, term))
-    types = record.findall(f"{_CONCEPTS}/SemanticTypeList/SemanticType/SemanticTypeUI")
+    types = [
+        *record.findall(f"{_CONCEPTS}/SemanticTypeList/SemanticType/SemanticTypeUI"),
+        *record.findall("TreeNumberList/TreeNumber"),
+    ]
     numbers = (
         registry_xref(_squeezed(number))
         for concept in record.findall(_PREFERRED)

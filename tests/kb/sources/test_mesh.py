@@ -16,6 +16,7 @@ DESCRIPTORS = (
   <DescriptorUI>D000900</DescriptorUI>
   <DescriptorName><String>Anti-Bacterial Agents</String></DescriptorName>
  </DescriptorReferredTo></PharmacologicalAction></PharmacologicalActionList>
+ <TreeNumberList><TreeNumber>D03.633.100.221.173</TreeNumber></TreeNumberList>
  <ConceptList>
   <Concept PreferredConceptYN="Y">
    <ConceptUI>M0000001</ConceptUI>
@@ -109,7 +110,7 @@ CALCIMYCIN = Concept(
     "D000001",
     "Calcimycin",
     ("A-23187", "Antibiotic A23187"),
-    ("T109", "T195"),
+    ("T109", "T195", "D03.633.100.221.173"),
     "An ionophorous antibiotic from Streptomyces.",
     (),
     ("UNII:37H9VM9WZL",),
