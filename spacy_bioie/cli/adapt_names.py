@@ -39,6 +39,13 @@ def adapt_names_cli(
     vocabularies: Vocabularies = None,
     semantic_types: SemanticTypes = None,
     keep_suppressed: KeepSuppressed = False,
+    mentions: Annotated[
+        list[Path] | None,
+        typer.Option("--mentions", help="Corpus (.spacy) whose linked mentions are names, too"),
+    ] = None,
+    spans_key: Annotated[
+        str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
+    ] = "sc",
     pooling: Annotated[
         str, typer.Option("--pooling", help="cls or mean; build-kb has to be given the same")
     ] = "cls",
@@ -98,6 +105,8 @@ def adapt_names_cli(
                 semantic_types=semantic_types or (),
                 keep_suppressed=keep_suppressed,
             ),
+            mentions=mentions or (),
+            spans_key=spans_key,
             pooling=pooling,
             max_length=max_length,
             batch_size=batch_size,

@@ -13,13 +13,15 @@ from zlib import crc32
 
 import numpy
 
+from ..annotation import SPANS_KEY
 from ..encoder_source import resolve_encoder
-from ..kb.building import open_sources
+from ..kb.building import open_sources, with_main_ids
 from ..kb.concepts import Concept
 from ..kb.findings import Findings
 from ..kb.merging import merge_by_id
 from ..kb.name_encoders import POOLINGS, load_without_pooler, pool_pieces
 from ..kb.sources import Filters
+from ..kb.training_names import TrainingNames, read_training_names
 from .encoder_steps import (
     StepSettings,
     check_output,
@@ -41,6 +43,8 @@ def adapt_names(
     *,
     form: Optional[str] = None,
     filters: Optional[Filters] = None,
+    mentions: Union[TrainingNames, Iterable[Union[str, Path]]] = (),
+    spans_key: str = SPANS_KEY,
     pooling: str = "cls",
     max_length: int = 64,
     batch_size: int = 128,
@@ -60,7 +64,8 @@ def adapt_names(
     sources: files of concepts, or folders, as ``build_knowledge_base`` reads them, or concepts.
     output: folder to write; one that holds an encoder is replaced when training is over.
     encoder: a folder, a name on the model hub, or ``package:PYTHON_PACKAGE/FOLDER``.
-    form, filters: see ``build_knowledge_base``.
+    form, filters, mentions, spans_key: see ``build_knowledge_base``. What training mentions call a
+        concept is a synonym, too.
     pooling: ``cls`` or ``mean``; give the same to ``build_knowledge_base``.
     max_length: word pieces of a name, the rest is cut off.
     batch_size: pairs in a step.
@@ -93,7 +98,9 @@ def adapt_names(
     settings.check()
     output = check_output(output)
     model = NameModel(encoder, pooling, max_length, max_batch_pieces, settings.mixed_precision)
-    names = _read_names(sources, form, filters or Filters(), settings.progress)
+    if not isinstance(mentions, TrainingNames):
+        mentions = read_training_names(mentions, spans_key)
+    names = _read_names(sources, form, filters or Filters(), mentions, settings.progress)
     split = split_pairs(names, max_pairs, held_out, settings.seed)
     pairs = split.pairs
     per_epoch = -(-len(pairs) // batch_size)
@@ -268,11 +275,16 @@ def _read_names(
     sources: Iterable[Union[str, Path, Concept]],
     form: Optional[str],
     filters: Filters,
+    mentions: TrainingNames,
     progress: bool,
 ) -> Names:
     findings = Findings()
     merged = merge_by_id(open_sources(sources, form, filters, findings, progress), findings)
-    return make_names(merged.concepts.values())
+    texts = with_main_ids(mentions, list(merged.concepts.values())).texts
+    names = {concept_id: concept.names for concept_id, concept in merged.concepts.items()}
+    for concept_id, counts in sorted(texts.items()):
+        names[concept_id] = (*names.get(concept_id, ()), *sorted(counts))
+    return make_names(names.values())
 
 
 def _log_sum(values: Any, mask: Any) -> Any:

@@ -1,11 +1,9 @@
 """Names of concepts, and pairs of synonyms to train on."""
 
 import random
-from typing import Dict, Iterable, List, NamedTuple, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 import numpy
-
-from ..kb.concepts import Concept
 
 MOST_HELD_OUT = 1000
 
@@ -28,13 +26,13 @@ class Split(NamedTuple):
     held_out: List[int]
 
 
-def make_names(concepts: Iterable[Concept]) -> Names:
-    """Collect the names of concepts. Raises ValueError where no concept has two."""
+def make_names(concepts: Iterable[Sequence[str]]) -> Names:
+    """Collect the names of each concept. Raises ValueError where no concept has two."""
     known: Dict[str, int] = {}
     rows = []
-    for concept in concepts:
+    for names in concepts:
         distinct: Dict[str, str] = {}
-        for name in concept.names:
+        for name in names:
             distinct.setdefault(name.casefold(), name)
         own = [known.setdefault(name, len(known)) for name in distinct.values()]
         if own:

@@ -15,6 +15,7 @@ from spacy_bioie.kb.name_encoders import TransformerNameEncoder
 from spacy_bioie.training.encoder_steps import StepSettings
 from spacy_bioie.training.name_alignment import adapt_names, multi_similarity_loss
 from spacy_bioie.training.synonym_pairs import Kinship, make_names, split_pairs
+from tests.kb.builders import training_names
 from tests.tiny_encoder import make_tiny_bert
 from tests.tiny_encoders import make_tiny_t5
 
@@ -97,7 +98,7 @@ def test_pairs_that_are_easy_have_no_gradient():
 
 
 def test_names_that_concepts_share_are_never_apart():
-    names = make_names(CONCEPTS)
+    names = make_names(concept.names for concept in CONCEPTS)
     assert names.texts.count("low mood") == 1 and "MICE" not in names.texts
     assert [len(own) for own in names.concepts] == [3, 3, 4, 2, 1]
     row = names.texts.index
@@ -107,12 +108,15 @@ def test_names_that_concepts_share_are_never_apart():
     # "low mood" was drawn for A, but is a name of C too
     assert not negatives[1, 2] and not negatives[2, 1] and negatives[0, 2] and negatives[1, 3]
     with pytest.raises(ValueError, match="No concept has two different names"):
-        make_names([Concept("X", "x", ("X",)), Concept("Y", "y")])
+        make_names(concept.names for concept in [Concept("X", "x", ("X",)), Concept("Y", "y")])
 
 
 def test_pairs_are_bounded_and_repeatable():
     names = make_names(
-        [Concept(f"C{i}", f"name {i}", tuple(f"name {i} {j}" for j in range(9))) for i in range(10)]
+        [
+            Concept(f"C{i}", f"name {i}", tuple(f"name {i} {j}" for j in range(9))).names
+            for i in range(10)
+        ]
     )
     every = split_pairs(names, 50, 0.0, 0)
     assert len(every.pairs) == 10 * 45 and every.held_out == []
@@ -170,6 +174,20 @@ def test_held_out_names_are_measured(bert, tmp_path):
     assert report["held_out_concepts"] == 10 and report["steps"] == 30
     assert report["nearest_is_synonym_after"] > report["nearest_is_synonym_before"]
     assert report["nearest_is_synonym_after"] >= 0.6
+
+
+def test_mentions_are_names_too(bert, tmp_path):
+    mentions = training_names(
+        ("black dog", "thing", "A"), ("black dog", "thing", "A"), ("new thing", "thing", "X"),
+        ("newest thing", "thing", "X"), ("nameless", "thing", "F"),
+    )  # fmt: skip
+    figures = [
+        adapt_names(CONCEPTS, tmp_path / "out", bert, mentions=given, epochs=1, settings=QUICK)
+        for given in (mentions, ())
+    ]
+    assert [figure["concepts"] for figure in figures] == [7, 5]
+    assert figures[0]["names"] == figures[1]["names"] + 4
+    assert figures[0]["pairs"] == figures[1]["pairs"] + 3 + 1
 
 
 def test_encoder_half_of_t5(tmp_path):

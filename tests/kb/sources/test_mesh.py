@@ -148,7 +148,7 @@ def test_supplements(tmp_path, name, text):
         ("DescriptorRecordSet", "QualifierRecordSet", "expected MeSH XML with the root Descriptor"),
         ("<DescriptorUI>D000002", "<DescriptorUI>", "record 2, element DescriptorUI: expected an"),
         ("Temefos", " ", r"record 2 \(D000002\), element DescriptorName/String: expected a name"),
-        ("</DescriptorName>\n</Desc", "\n</Desc", r"line 40: expected MeSH XML.*after 1 records"),
+        ("</DescriptorName>\n</Desc", "\n</Desc", r"line 41: expected MeSH XML.*after 1 records"),
     ],
 )
 def test_errors_in_xml(tmp_path, old, new, expected):
@@ -160,7 +160,7 @@ def test_errors_in_xml(tmp_path, old, new, expected):
 
 def test_truncated_and_empty_xml(tmp_path):
     path = write(tmp_path / "desc.xml", DESCRIPTORS[:-30])
-    with pytest.raises(ValueError, match=r"desc.xml', line 40: expected MeSH XML.*after 1 rec"):
+    with pytest.raises(ValueError, match=r"desc.xml', line 41: expected MeSH XML.*after 1 rec"):
         list(read_concepts(path))
     with pytest.raises(ValueError, match="desc.xml', line 1: expected MeSH XML"):
         list(read_concepts(write(path, ""), "mesh-xml"))
