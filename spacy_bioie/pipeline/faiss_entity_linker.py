@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence, Tuple
 
+import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
@@ -22,7 +23,7 @@ from ..annotation import (
 from ..kb.faiss_backend import add_requirement
 from ..kb.index import check_device
 from ..kb.knowledge_base import FaissKnowledgeBase
-from ..kb.linking import LinkingSettings, rank_candidates, score_pairs
+from ..kb.linking import CandidatePairs, LinkingSettings, rank_candidates, score_pairs
 from ..models.candidate_reranker import Reranker, is_fitted
 from ..models.mention_encoder import MentionInput, MentionVectors
 from .link_annotation import set_links
@@ -303,26 +304,14 @@ class FaissEntityLinker(KnowledgeBasePipe):
             encoder has left nothing for a document.
         """
         kb = self.require_kb()
-        expand, context = self.cfg["expand_abbreviations"], None
-        in_context = self.cfg["search_by"] == "context"
-        reranker = self.reranker if is_fitted(self.reranker) and not in_context else None
-        settings = replace(self.settings, details=reranker is not None)
-        if self.cfg["search_by"] in ("projection", "context"):
-            search = search_in_context if in_context else search_by_projection
-            pairs, context = search(
-                self.model, kb, docs, mentions, settings, self.name, expand=expand
-            )
-        else:
-            pairs = find_mention_candidates(kb, docs, mentions, settings, expand=expand)
-            if self.cfg["context_weight"]:
-                context = context_cosines(self.model, kb, docs, mentions, pairs, self.name)
+        pairs, context = self.find(docs, mentions)
         labels = [mention.label for row in mentions for mention in row]
         no_link = None
-        if reranker is not None:
+        if self.reranker is not None and pairs.details is not None:
             scale = self.cfg["context_weight"] / self.cfg["temperature"]
-            scores, no_link = rerank(reranker, kb, pairs, labels, context, scale)
+            scores, no_link = rerank(self.reranker, kb, pairs, labels, context, scale)
         else:
-            scores = score_pairs(kb, pairs, settings, context)
+            scores = score_pairs(kb, pairs, self.settings, context)
         if context is not None and self.cfg["coherence"]:
             groups = same_text_groups(docs, mentions)
             scores = share_scores(pairs, scores, groups, self.cfg["coherence_margin"])
@@ -331,6 +320,25 @@ class FaissEntityLinker(KnowledgeBasePipe):
             ranked = insert_no_link(ranked, no_link, self.cfg["top_k"])
         remaining = iter(ranked)
         return [[next(remaining) for _ in row] for row in mentions]
+
+    def find(
+        self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
+    ) -> Tuple[CandidatePairs, Optional[numpy.ndarray]]:
+        """All candidates of mentions, before they are scored.
+
+        RETURNS: the candidates, with details if there is a reranker for them, and the cosine of
+        mention and concept for each, where the context counts. Raises as ``link`` does.
+        """
+        kb, how = self.require_kb(), self.cfg["search_by"]
+        expand, context = self.cfg["expand_abbreviations"], None
+        settings = replace(self.settings, details=how != "context" and is_fitted(self.reranker))
+        if how == "name":
+            pairs = find_mention_candidates(kb, docs, mentions, settings, expand=expand)
+            if self.cfg["context_weight"]:
+                context = context_cosines(self.model, kb, docs, mentions, pairs, self.name)
+            return pairs, context
+        search = search_in_context if how == "context" else search_by_projection
+        return search(self.model, kb, docs, mentions, settings, self.name, expand=expand)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Candidates]]:
         """The candidates of the mentions of ``doc.spans[key]``, see ``link``."""

@@ -106,10 +106,7 @@ def _candidate_sets(
     linker: Any, kb: FaissKnowledgeBase, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
 ) -> list[Candidates]:
     """All candidates of a linker, as the scores without the context rank them."""
-    from ..pipeline.linker_candidates import find_mention_candidates
-
     settings = replace(linker.settings, context_weight=0.0)
-    expand = linker.cfg["expand_abbreviations"]
-    pairs = find_mention_candidates(kb, docs, mentions, settings, expand=expand)
+    pairs, _ = linker.find(docs, mentions)
     n = sum(len(row) for row in mentions)
     return rank_candidates(kb, pairs, score_pairs(kb, pairs, settings), n, sys.maxsize)
