@@ -196,8 +196,9 @@ class FaissEntityLinker(KnowledgeBasePipe):
         search_by: what names are searched with. "name": spelling and meaning of the mention's own
             name, which takes a pass of the name encoder for a new one. "projection": its spelling,
             and the model's vector instead of that pass; the model has to learn it, see
-            ``NameProjection``. "context": the model's vector alone, whose cosine with a name then
-            is their similarity. Equal names are found, too.
+            ``NameProjection``, and the reranker, fitted to names, knows it less well. "context":
+            the model's vector alone, whose cosine with a name then is their similarity. Equal
+            names are found, too.
         context_weight: of the cosine between mention and concept. With 0 the model is not asked
             (but where it searches), and does not learn from concepts.
         prior_weight, label_weight: see ``LinkingSettings``.
