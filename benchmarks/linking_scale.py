@@ -30,7 +30,7 @@ CONFIGS: Dict[str, Tuple[str, str, str]] = {
     "flat": ("joint", "Flat", ""),
     "sq8": ("joint", "SQ8", ""),
     "pq_refine": ("joint", "PQ80x4fs,Refine(SQ8)", "k_factor_rf=50"),
-    "ivf_pq_refine": ("joint", "IVF4096,PQ80x4fs,Refine(SQ8)", "nprobe=512,k_factor_rf=50"),
+    "ivf_pq_refine": ("joint", "IVF2048,PQ80x4fs,Refine(SQ8)", "nprobe=512,k_factor_rf=50"),
     "hnsw_sq8": ("joint", "HNSW32_SQ8", "efSearch=256"),
     "lexical_pq_refine": (LEXICAL, "PQ64x4fs,Refine(SQ8)", "k_factor_rf=50"),
 }
@@ -176,7 +176,7 @@ class Stages:
             list(tables.names),
             factory,
             parameters,
-            train_sample=100_000,
+            train_sample=80_000,
             recall_queries=0,
             progress=True,
         )

@@ -103,13 +103,15 @@ def scale_concepts(source: Path, n_names: int) -> Iterator[Concept]:
     n, copy = len(seen), 0
     while n < n_names:
         copy += 1
+        copied: Set[str] = set()
         for concept in concepts:
             names = []
             for name in concept.names:
                 name = normalise_name(name)
                 drawn = zlib.crc32(f"{copy} {name}".encode())
                 names.append(f"{name} {words[drawn % len(words)]}")
-            n += len(set(names))
+            n += len(set(names) - copied)
+            copied.update(names)
             yield Concept(f"{concept.concept_id}~{copy}", names[0], tuple(names[1:]))
             if n >= n_names:
                 return

@@ -60,11 +60,11 @@ def test_linking_tables(write):
 
 
 def test_benchmarks_without_a_section_show_all_their_figures(write):
-    result = {"benchmark": "linking_scale", "config": {}}
+    result = {"benchmark": "linking_gutbrainie", "config": {}}
     text = write(
         a={**result, "system": "Flat", "metrics": {"names": 4000000, "recall10": 1.0}},
         b={**result, "system": "SQ8", "metrics": {"recall10": 0.99, "mrr": None}},
     )
-    assert "## Linking scale" in text
+    assert "## Linking gutbrainie" in text
     assert "| figure | Flat | SQ8 |" in text
     assert "| names | 4,000,000 | - |" in text and "| recall10 | 1.0000 | 0.9900 |" in text
