@@ -58,7 +58,9 @@ DEV = "gutbrainie/Annotations/Dev/json_format/dev.json"
 ENTITIES = "peers/gut-instincts_ner_dev.json"
 CONCEPTS = "kb/gutbrainie_concepts.jsonl"
 KEY = "sc"
-# Chosen on documents held out of platinum
+# Systems with something that is fitted, by the seed 0
+FITTED = ("reranker", "adapted")
+# Tried once, on documents held out of platinum
 ADAPT = {"steps": 500, "batch_size": 64, "learn_rate": 5e-5}
 
 
@@ -259,7 +261,7 @@ def main() -> None:
                 "candidates": TOP_K,
                 **({"adapt": ADAPT} if system == "adapted" else {}),
             },
-            seeds=[],
+            seeds=[0] if system in FITTED else [],
             seconds=time.perf_counter() - begin,
             peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )

@@ -28,12 +28,11 @@ from ..models.candidate_reranker import Reranker, is_fitted
 from ..models.mention_encoder import MentionInput, MentionVectors
 from .link_annotation import set_links
 from .linker_candidates import (
-    context_cosines,
     find_mention_candidates,
     same_text_groups,
     share_scores,
 )
-from .linker_context import search_by_projection, search_in_context
+from .linker_context import context_cosines, search_by_projection, search_in_context
 from .linker_reranking import after_rules, fit_linker_reranker, insert_no_link, rerank
 from .linker_storage import KnowledgeBasePipe
 from .linker_training import warn_of_unknown_concepts

@@ -1,19 +1,15 @@
-"""Which concepts the mentions of documents may name, and how well each suits the context."""
+"""Which concepts the mentions of documents may name, and which mentions share one."""
 
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.tokens import Doc
-from thinc.api import Model
-from thinc.types import Floats2d
 
-from ..annotation import Mention, expand_abbreviations, mention_table, mention_texts
+from ..annotation import Mention, expand_abbreviations, mention_texts
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.linking import CandidatePairs, LinkingSettings, find_candidates, merge_mentions
 from ..kb.normalisation import normalise_name
 from ..kb.type_filter import keep_types
-from ..models.contrastive import cosines_of_pairs
-from ..models.mention_encoder import MentionInput, MentionVectors
 
 
 def find_mention_candidates(
@@ -48,31 +44,6 @@ def find_mention_candidates(
         None if meanings is None else meanings[owners],
     )
     return keep_types(kb, merge_mentions(pairs, owners), labels, settings.label_types)
-
-
-def context_cosines(
-    model: Model[MentionInput, MentionVectors],
-    kb: FaissKnowledgeBase,
-    docs: Sequence[Doc],
-    mentions: Sequence[Sequence[Mention]],
-    pairs: CandidatePairs,
-    component: str,
-) -> numpy.ndarray:
-    """The cosine of mention and concept for each pair: float64, (pairs,).
-
-    Raises ValueError, which names the component, where the shared encoder has left nothing.
-    """
-    from ..models.listener import require_encoder_output
-
-    if not len(pairs.mentions):
-        return numpy.zeros((0,), dtype="float64")
-    require_encoder_output(model, docs, component)
-    vectors = model.predict((docs, [mention_table(row, {}) for row in mentions]))
-    flat: Floats2d = model.ops.xp.concatenate(vectors)
-    concepts, place = numpy.unique(pairs.concepts, return_inverse=True)
-    return cosines_of_pairs(
-        model.ops.to_numpy(flat), kb.concept_vectors(concepts), pairs.mentions, place
-    )
 
 
 def same_text_groups(docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> numpy.ndarray:

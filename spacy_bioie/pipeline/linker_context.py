@@ -1,4 +1,4 @@
-"""Candidates of a ``faiss_entity_linker`` that are searched by the vectors of its model."""
+"""What the vectors of a ``faiss_entity_linker``'s model say: candidates, and how each suits."""
 
 from dataclasses import replace
 from typing import Sequence, Tuple
@@ -67,6 +67,23 @@ def search_by_projection(
     vectors = mention_vectors(model, docs, mentions, component)
     pairs = find_mention_candidates(kb, docs, mentions, settings, expand=expand, meanings=vectors)
     return pairs, _cosines(kb, pairs, vectors)
+
+
+def context_cosines(
+    model: Model[MentionInput, MentionVectors],
+    kb: FaissKnowledgeBase,
+    docs: Sequence[Doc],
+    mentions: Sequence[Sequence[Mention]],
+    pairs: CandidatePairs,
+    component: str,
+) -> numpy.ndarray:
+    """The cosine of mention and concept for candidates found by name: float64, (pairs,).
+
+    Raises ValueError as ``mention_vectors`` does.
+    """
+    if not len(pairs.mentions):
+        return numpy.zeros((0,), dtype="float64")
+    return _cosines(kb, pairs, mention_vectors(model, docs, mentions, component))
 
 
 def _cosines(
