@@ -8,10 +8,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import spacy
+from spacy.util import fix_random_seed
 
 from spacy_bioie.tokenization import EnglishTokenizer_v1
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def random_seed() -> None:
+    """The same initial parameters in each run, in whatever order tests are called."""
+    fix_random_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,12 @@ from ..annotation import Mention, concept_ids, get_mentions, gold_mentions, ment
 from ..models.calibration import best_temperature, calibration_error
 from ..models.candidates import PairCandidates
 from ..models.relation_decoding import eligible
-from ..models.threshold_search import ScoredItems, averaged_threshold, best_thresholds
+from ..models.threshold_search import (
+    ScoredItems,
+    averaged_threshold,
+    best_thresholds,
+    lowest_threshold,
+)
 from ..scoring.relation_items import LEVELS, end_items, relation_items
 from ..scoring.relations import (
     concept_documents,
@@ -72,6 +77,7 @@ def search_thresholds(
     input: str,
     per_predicate: bool,
     min_gold: int,
+    tolerance: float,
 ) -> Thresholds:
     """Find the thresholds with the best strict micro-F1; see ``RelationFinder``."""
     if metric == "c":
@@ -86,7 +92,7 @@ def search_thresholds(
         items = [_concept_items(component, examples, input, level)]
     else:
         items = _mention_items(component, examples, input, metric)
-    common, f1 = averaged_threshold(items)
+    common, f1 = lowest_threshold(items, tolerance) if tolerance else averaged_threshold(items)
     if common is None or not per_predicate:
         return Thresholds(common, {}, f1)
     moved, f1 = best_thresholds(items, common, min_gold)

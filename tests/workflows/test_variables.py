@@ -105,6 +105,8 @@ def test_every_value_can_be_changed(project):
         "gutbrainie": "/data/release",
         "concepts": "/data/names.jsonl",
         "package.gutbrainie": "mine",
+        "adapt_steps": 5,
+        "tolerance": 0.5,
         "max_epochs.gutbrainie": 2,
         "total_steps.gutbrainie": 94,
         "eval_frequency.gutbrainie": 31,
@@ -115,6 +117,10 @@ def test_every_value_can_be_changed(project):
     expected = {"--vars.encoder": "some/encoder", "--gpu-id": "3", "--system.seed": "77"}
     assert expected.items() <= training.items()
     assert options_of(lines, "build-kb", "kb/gutbrainie", "/data/names.jsonl")
+    adapting = options_of(lines, "adapt-names", "/data/names.jsonl")
+    expected = {"--encoder": "some/encoder", "--max-steps": "5", "--seed": "77", "--gpu-id": "3"}
+    assert expected.items() <= adapting.items()
+    assert options_of(lines, "bioie", "tune-relations")["--tolerance"] == "0.5"
     assert not [word for line in lines for word in line if "assets/gutbrainie/" in word]
     short = {"max_epochs.sample": 1, "total_steps.sample": 3, "eval_frequency.sample": 2}
     check_package_and_schedule(plan(project, "all", **short), "sample", "bioie_sample", (1, 3, 2))
