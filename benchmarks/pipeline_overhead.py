@@ -39,7 +39,8 @@ def bare_encoder(nlp: Any, texts: List[str]) -> Callable[[], None]:
     mixed = mixed and (device.type != "cpu" or cpu_has_bfloat16())
     longest = encoder.config.max_position_embeddings
     sections = [section for text in texts for section in text.split("\n") if section]
-    pieces = tokenizer(sections, truncation=True, max_length=longest)["input_ids"]
+    whole = tokenizer(sections)["input_ids"]
+    pieces = [row[i : i + longest] for row in whole for i in range(0, len(row), longest)]
     batches = []
     for rows in make_buckets([len(row) for row in pieces], PIECES):
         width = max(len(pieces[row]) for row in rows)

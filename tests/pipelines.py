@@ -211,6 +211,7 @@ def training_config(nlp: Language, corpus: str, **training: Any) -> Config:
         "score_weights": {
             "spans_sc_f": 0.4,
             "nel_gold_acc1": 0.2,
+            "nerd_strict_micro_f": 0.0,
             "rel_gold_tm_micro_f": 0.2,
             "rel_pred_tm_micro_f": 0.2,
         },

@@ -10,6 +10,7 @@ import srsly
 from spacy.cli._util import app
 from spacy.cli.evaluate import evaluate
 from spacy.cli.init_config import fill_config
+from spacy.cli.package import package
 from spacy.tokens import DocBin
 from spacy.util import load_config, load_model_from_config
 from typer.testing import CliRunner
@@ -185,6 +186,20 @@ def test_trained_pipeline_is_loaded_again(config, trained, tmp_path):
         assert annotations(again(TEXT)) == (spans, relations)
         (piped,) = again.pipe([TEXT])
         assert annotations(piped) == (spans, relations)
+
+
+@over_a_transformer
+def test_trained_pipeline_is_packaged(config, trained, tmp_path):
+    """What a package needs otherwise: ``test_packaging``."""
+    nlp = draw_predictions(spacy.load(trained(config)))
+    nlp.to_disk(tmp_path / "pipeline")
+    options = {"name": "bioie_test", "version": "1.0.0", "create_sdist": False}
+    package(tmp_path / "pipeline", tmp_path, **options, require_parent=True)
+    module = tmp_path / "en_bioie_test-1.0.0" / "en_bioie_test"
+    requirements = srsly.read_json(module / "meta.json")["requirements"]
+    assert any(name.startswith("spacy-bioie") for name in requirements)
+    again = spacy.load(module / "en_bioie_test-1.0.0")
+    assert annotations(again(TEXT)) == annotations(nlp(TEXT))
 
 
 @relations_alone

@@ -73,9 +73,11 @@ def score_relation_sets(
     Returns, as ``{prefix}_{level}_{figure}``, for the levels ``bt`` (label pairs), ``tt`` (triples
     of labels and predicate) and ``tm`` (triples with the texts of the mentions): ``micro_p/r/f``
     and ``macro_f`` over sets with every prediction counted, and ``2025_micro_f`` and
-    ``2025_macro_f``, which ignore predictions whose class has no gold item; for the level ``m``
-    (the same mentions, by exact offsets) ``micro_p/r/f``; and as ``{prefix}_mean_micro_f`` the
-    mean of ``micro_f`` over ``bt``, ``tt`` and ``tm``. All None where both sides are empty.
+    ``2025_macro_f``, which ignore predictions whose class has no gold item, for ``tm`` also as
+    ``2026_micro_f`` and ``2026_macro_f`` (the task M-RE, whose rules differ in what they do with
+    repeated predictions alone); for the level ``m`` (the same mentions, by exact offsets)
+    ``micro_p/r/f``; and as ``{prefix}_mean_micro_f`` the mean of ``micro_f`` over ``bt``, ``tt``
+    and ``tm``. All None where both sides are empty.
     Raises ValueError where they differ in length.
     """
     if len(gold) != len(predicted):
@@ -93,11 +95,13 @@ def score_relation_sets(
         true = [{project(key) for key in keys} for keys in gold]
         given = [{project(key) for key in keys} for keys in predicted]
         strict = _averages(true, given, TASKS[level], "strict") if something else {}
-        official = _averages(true, given, TASKS[level], "official-2025") if something else {}
         for name in (*_PRF, "macro_f"):
             figures[f"{prefix}_{level}_{name}"] = strict.get(name)
-        for name in ("micro_f", "macro_f"):
-            figures[f"{prefix}_{level}_2025_{name}"] = official.get(name)
+        for year in ("2025", "2026") if level == "tm" else ("2025",):
+            rules = f"official-{year}"
+            official = _averages(true, given, TASKS[level], rules) if something else {}
+            for name in ("micro_f", "macro_f"):
+                figures[f"{prefix}_{level}_{year}_{name}"] = official.get(name)
     exact = _averages(gold, predicted, _EXACT, "strict") if something else {}
     figures.update({f"{prefix}_m_{name}": exact.get(name) for name in _PRF})
     micro = [figures[f"{prefix}_{level}_micro_f"] for level in ("bt", "tt", "tm")]
@@ -157,13 +161,20 @@ def concept_documents(references: Sequence[Doc], key: str = SPANS_KEY) -> tuple[
 def score_concept_relations(
     gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], stated: bool, prefix: str
 ) -> dict[str, float | None]:
-    """``{prefix}_c_micro_p/r/f`` of aligned documents; None where there is no gold relation.
+    """``{prefix}_c_micro_p/r/f`` and ``{prefix}_c_macro_f`` of aligned documents, over sets with
+    every prediction counted, and, of items of the task ``c-re``, ``{prefix}_c_2026_micro_f`` and
+    ``{prefix}_c_2026_macro_f`` by its official rules; None where there is no gold relation.
 
     stated: whether the relations are (head, predicate, tail), or items of the task ``c-re``.
     """
     task = _STATED if stated else TASKS["c-re"]
-    figures = _averages(gold, predicted, task, "strict") if any(gold) else {}
-    return {f"{prefix}_c_{name}": figures.get(name) for name in _PRF}
+    strict = _averages(gold, predicted, task, "strict") if any(gold) else {}
+    figures = {f"{prefix}_c_{name}": strict.get(name) for name in (*_PRF, "macro_f")}
+    if not stated:
+        official = _averages(gold, predicted, task, "official-2026") if any(gold) else {}
+        for name in ("micro_f", "macro_f"):
+            figures[f"{prefix}_c_2026_{name}"] = official.get(name)
+    return figures
 
 
 def score_relations(
@@ -174,8 +185,8 @@ def score_relations(
 ) -> dict[str, float | None]:
     """Score the relations of predicted Docs against those of the references.
 
-    Returns the figures of ``score_relation_sets`` and, at the level of concepts (``c``),
-    ``{prefix}_c_micro_p/r/f`` over sets with every prediction counted. Documents whose reference
+    Returns the figures of ``score_relation_sets`` and, at the level of concepts (``c``), those of
+    ``score_concept_relations``. Documents whose reference
     says nothing about relations between the mentions of ``spans_key`` are left out, and for
     the concepts those without links; figures are None where nothing is left to score.
 

@@ -57,7 +57,7 @@ def test_another_kind_of_file(doc, tmp_path, cut):
         read_docbin(path, Vocab())
 
 
-@pytest.mark.parametrize("name", ["platinum", "silver"])
+@pytest.mark.parametrize("name", ["platinum", "gold", "silver"])
 def test_real_documents_come_back(real_file, tmp_path, name):
     real = real_file(name)
     write_docbin(real.docs, tmp_path / "a.spacy")

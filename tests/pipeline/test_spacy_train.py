@@ -101,7 +101,7 @@ def assert_same(nlp, other):
 def test_training_shows_figures_on_gold_and_on_predicted_input(trained):
     meta = json.loads((trained / "output" / "model-best" / "meta.json").read_text())
     shown = ("spans_sc_f", "nel_gold_acc1", "rel_gold_tm_micro_f", "rel_pred_tm_micro_f")
-    for name in shown:
+    for name in (*shown, "nerd_strict_micro_f"):
         assert meta["performance"][name] == pytest.approx(1.0)
     losses = [f"{name}_loss" for name in HEADS]
     assert all(meta["performance"][name] >= 0.0 for name in losses)
@@ -109,6 +109,7 @@ def test_training_shows_figures_on_gold_and_on_predicted_input(trained):
         log = (trained / "log.txt").read_text()
         assert "LOSS FAISS" in log and "LOSS RELAT" in log
         assert "REL_GOLD_T" in log and "REL_PRED_T" in log and "NEL_GOLD_A" in log
+        assert "NERD_STRIC" in log
 
 
 def test_evaluation_writes_figures_on_gold_and_on_predicted_input(trained, tmp_path):
