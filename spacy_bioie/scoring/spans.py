@@ -10,6 +10,7 @@ from spacy.training import Example
 
 from ..annotation import SPANS_KEY, get_mentions, get_sections, mention_characters
 from .rules import TASKS, Item, count_items
+from .tokens import score_tokens
 
 _FIGURES = (
     ("strict", "strict", ("micro_p", "micro_r", "micro_f", "macro_f")),
@@ -48,7 +49,8 @@ def score_spans(examples: Iterable[Example], spans_key: str = SPANS_KEY) -> dict
 
     Returns spaCy's ``spans_{key}_p/r/f`` and ``spans_{key}_per_type`` (sets of token borders and
     labels), and by GutBrainIE's rules, from exact characters and text, ``ner_strict_micro_p/r/f``,
-    ``ner_strict_macro_f``, and ``ner_2025_`` and ``ner_2026_`` with ``micro_f`` and ``macro_f``.
+    ``ner_strict_macro_f``, and ``ner_2025_`` and ``ner_2026_`` with ``micro_f`` and ``macro_f``;
+    and ``ner_token_*``, see ``score_tokens``.
     Documents whose reference has no such group are left out; figures are None where nothing is
     left to score. Classes are the labels of the references, whatever their names.
     """
@@ -68,6 +70,7 @@ def score_spans(examples: Iterable[Example], spans_key: str = SPANS_KEY) -> dict
     for name, rules, averages in _FIGURES:
         values = count_items(gold, predicted, TASKS["ner"], rules).averages() if something else {}
         figures.update({f"ner_{name}_{figure}": values.get(figure) for figure in averages})
+    figures.update(score_tokens(annotated if something else (), spans_key))
     return figures
 
 
