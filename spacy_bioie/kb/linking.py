@@ -192,14 +192,16 @@ def rank_candidates(
     scores: numpy.ndarray,
     n_mentions: int,
     top_k: int,
+    ties: Optional[numpy.ndarray] = None,
 ) -> List[Candidates]:
     """The best (concept id, score) pairs of each mention, best first.
 
     Equal scores (to five decimals, so that the order of additions plays no part) are ordered by
-    concept id.
+    ``ties``, (pairs,), likewise, and then by concept id.
     """
     scores = numpy.round(scores, 5)
-    order = numpy.lexsort((pairs.concepts, -scores, pairs.mentions))
+    ties = numpy.zeros_like(scores) if ties is None else numpy.round(ties, 5)
+    order = numpy.lexsort((pairs.concepts, -ties, -scores, pairs.mentions))
     mentions = pairs.mentions[order]
     first = numpy.searchsorted(mentions, numpy.arange(n_mentions))
     kept = order[numpy.arange(len(order)) - first[mentions] < top_k] if len(order) else order

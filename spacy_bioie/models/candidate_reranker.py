@@ -1,19 +1,121 @@
-"""A reranker: a score for each candidate of a mention, from a row of numbers."""
+"""Rerankers: a score for each candidate of a mention, and the perceptron that gives it."""
 
-from typing import Callable, Optional, Tuple, cast
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, cast
 
 import numpy
+from spacy.tokens import Doc
 from thinc.api import Adam, Dropout, Gelu, Linear, Model, Ops, chain
 from thinc.types import Floats1d, Floats2d
 
-Reranker = Model[Floats2d, Floats2d]
+from ..annotation import MentionTable
+
+Perceptron = Model[Floats2d, Floats2d]
+
+
+@dataclass(frozen=True)
+class CandidateRows:
+    """The choices of mentions: a row for each candidate, and one for "no link" of each mention.
+
+    features: float32, (rows, features). groups: int64, (rows,): the mention of each row, numbered
+    from 0 through all documents. concepts: int64, (rows,): the number of the candidate, -1 for no
+    link. scores: float64, (rows,): by which candidates rank without a reranker, 0 for no link.
+    docs, tables: the documents and their mentions. describe: says of the number of a candidate what
+    is known about its concept, a list of texts each as "name", "synonyms", "types", "definition".
+    """
+
+    features: numpy.ndarray
+    groups: numpy.ndarray
+    concepts: numpy.ndarray
+    scores: numpy.ndarray
+    docs: Sequence[Doc]
+    tables: Sequence[MentionTable]
+    describe: Callable[[int], Dict[str, List[str]]]
+
+
+class Reranker(ABC):
+    """Scores the choices of mentions anew.
+
+    A softmax over the choices of a mention makes probabilities of the scores.
+    """
+
+    @property
+    @abstractmethod
+    def is_fitted(self) -> bool:
+        """Whether there is something that has been learned."""
+
+    @abstractmethod
+    def fit(self, rows: CandidateRows, gold: numpy.ndarray) -> float:
+        """Learn which rows are right, anew. gold: bool, (rows,), at least one of each mention.
+
+        RETURNS: the mean loss of the last epoch.
+        """
+
+    @abstractmethod
+    def scores(self, rows: CandidateRows) -> numpy.ndarray:
+        """The score of each row: float64, (rows,); -inf for candidates that are not looked at."""
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """What has been learned."""
+
+    @abstractmethod
+    def from_bytes(self, data: bytes) -> "Reranker":
+        """Take over what ``to_bytes`` gave."""
+
+
+def is_fitted(reranker: Optional[Reranker]) -> bool:
+    """Whether there is a reranker that has been fitted."""
+    return reranker is not None and reranker.is_fitted
+
+
+def join_rows(parts: Sequence[CandidateRows]) -> CandidateRows:
+    """The choices of several batches as those of one."""
+    sizes = [sum(map(len, part.tables)) for part in parts]
+    starts = numpy.cumsum(sizes) - sizes
+    return CandidateRows(
+        features=numpy.concatenate([part.features for part in parts]),
+        groups=numpy.concatenate(
+            [part.groups + start for part, start in zip(parts, starts, strict=True)]
+        ),
+        concepts=numpy.concatenate([part.concepts for part in parts]),
+        scores=numpy.concatenate([part.scores for part in parts]),
+        docs=[doc for part in parts for doc in part.docs],
+        tables=[table for part in parts for table in part.tables],
+        describe=parts[0].describe,
+    )
+
+
+class PerceptronReranker(Reranker):
+    """Reads the features of a row and nothing else."""
+
+    def __init__(self, model: Perceptron):
+        self.model = model
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.model.layers[0].has_param("W") is True
+
+    def fit(self, rows: CandidateRows, gold: numpy.ndarray) -> float:
+        order = numpy.argsort(rows.groups, kind="stable")
+        return fit_reranker(self.model, rows.features[order], rows.groups[order], gold[order])
+
+    def scores(self, rows: CandidateRows) -> numpy.ndarray:
+        return candidate_scores(self.model, rows.features)
+
+    def to_bytes(self) -> bytes:
+        return self.model.to_bytes()
+
+    def from_bytes(self, data: bytes) -> "PerceptronReranker":
+        self.model.from_bytes(data)
+        return self
 
 
 def CandidateReranker_v1(hidden_size: int = 32, dropout: float = 0.1) -> Reranker:
     """Create ``spacy_bioie.CandidateReranker.v1``: a perceptron with one hidden layer.
 
-    From rows of features, (rows, features), to one score for each, (rows, 1). A softmax over
-    the candidates of a mention makes probabilities of the scores.
+    From rows of features, (rows, features), to one score for each, (rows, 1).
 
     Raises ValueError for a setting out of range.
     """
@@ -23,18 +125,13 @@ def CandidateReranker_v1(hidden_size: int = 32, dropout: float = 0.1) -> Reranke
         raise ValueError(
             f"CandidateReranker: dropout is {dropout}, expected at least 0 and below 1."
         )
-    model: Reranker = chain(Gelu(nO=hidden_size), Dropout(dropout), Linear(nO=1))
+    model: Perceptron = chain(Gelu(nO=hidden_size), Dropout(dropout), Linear(nO=1))
     model.name = "candidate_reranker"
-    return model
-
-
-def is_fitted(model: Optional[Reranker]) -> bool:
-    """Whether there is a reranker that has been fitted."""
-    return model is not None and model.layers[0].has_param("W") is True
+    return PerceptronReranker(model)
 
 
 def fit_reranker(
-    model: Reranker,
+    model: Perceptron,
     features: numpy.ndarray,
     groups: numpy.ndarray,
     gold: numpy.ndarray,
@@ -45,7 +142,7 @@ def fit_reranker(
     l2: float = 1e-3,
     seed: int = 0,
 ) -> float:
-    """Train a reranker with the cross-entropy of a softmax over the rows of each group.
+    """Train a perceptron with the cross-entropy of a softmax over the rows of each group.
 
     features: float32, (rows, features). groups: int64, (rows,), ascending from 0: the mention of
     each row. gold: bool, (rows,): the right rows; each group has at least one, and the softmax
@@ -88,7 +185,7 @@ def fit_reranker(
     return loss
 
 
-def candidate_scores(model: Reranker, features: numpy.ndarray) -> numpy.ndarray:
+def candidate_scores(model: Perceptron, features: numpy.ndarray) -> numpy.ndarray:
     """The score of each row of features: float64, (rows,)."""
     scores = model.predict(_put(model.ops, features))
     return model.ops.to_numpy(scores)[:, 0].astype("float64")
@@ -121,7 +218,7 @@ def group_cross_entropy(
 
 
 def _begin_update(
-    model: Reranker, rows: Floats2d, rng: numpy.random.Generator
+    model: Perceptron, rows: Floats2d, rng: numpy.random.Generator
 ) -> Tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
     """As ``model.begin_update``, with dropout from a generator of our own: fits can be repeated."""
     first, dropout, last = model.layers
@@ -132,7 +229,7 @@ def _begin_update(
     return scores, lambda d_scores: backprop_first(backprop_last(d_scores) * mask)
 
 
-def _draw_weights(model: Reranker, rng: numpy.random.Generator) -> None:
+def _draw_weights(model: Perceptron, rng: numpy.random.Generator) -> None:
     """Initial weights from the same generator (Glorot)."""
     for layer in (model.layers[0], model.layers[-1]):
         n_out, n_in = layer.get_dim("nO"), layer.get_dim("nI")

@@ -4,6 +4,7 @@ A document gives one input for each of its pairs, and these share nearly all of 
 an input is kept as ranges of one pool of pieces, and is written out when its turn comes.
 """
 
+from copy import copy
 from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy
@@ -76,6 +77,13 @@ class InputRows:
         begins = numpy.cumsum(self.counts, axis=1) - self.counts
         self.read = numpy.take_along_axis(begins, read, axis=1)
         self.padding = padding
+
+    def select(self, rows: numpy.ndarray) -> "InputRows":
+        """Some of the rows, over the same pool. rows: int64, (n,)."""
+        out = copy(self)
+        for name in ("starts", "counts", "lengths", "read"):
+            setattr(out, name, getattr(self, name)[rows])
+        return out
 
     def write_out(self, rows: numpy.ndarray) -> PaddedRows:
         """The pieces of some rows, padded to the longest of them. rows: int64, (n,)."""

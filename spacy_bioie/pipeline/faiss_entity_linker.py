@@ -27,13 +27,16 @@ from ..kb.linking import CandidatePairs, LinkingSettings, rank_candidates, score
 from ..models.candidate_reranker import Reranker, is_fitted
 from ..models.mention_encoder import MentionInput, MentionVectors
 from .link_annotation import set_links
-from .linker_candidates import (
-    find_mention_candidates,
-    same_text_groups,
-    share_scores,
-)
+from .linker_candidates import find_mention_candidates, same_text_groups, share_scores
 from .linker_context import context_cosines, search_by_projection, search_in_context
-from .linker_reranking import after_rules, fit_linker_reranker, insert_no_link, rerank
+from .linker_reranking import (
+    after_rules,
+    candidate_rows,
+    fit_linker_reranker,
+    insert_no_link,
+    rerank,
+)
+from .linker_settings import check_settings
 from .linker_storage import KnowledgeBasePipe
 from .linker_training import warn_of_unknown_concepts
 from .linking_objectives import ConceptContrast, LinkingObjective
@@ -54,7 +57,6 @@ maxout_pieces = 3
 subword_features = true
 """
 DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
-SEARCHES = ("name", "projection", "context")
 
 
 @Language.factory(
@@ -214,10 +216,12 @@ class FaissEntityLinker(KnowledgeBasePipe):
         n_negatives: in training, so many wrong candidates of a mention are set against its concept.
         temperature: cosines are divided by it before the softmax of the loss.
         learning: what the model learns; ``ConceptContrast`` by default.
-        reranker: scores the candidates anew, see ``CandidateReranker_v1``; it is fitted where the
-            component is initialized with enough links (``fit_linker_reranker``). Scores then are
-            probabilities, for which ``prior_weight`` and ``label_weight`` do not count. Without
-            it, and where ``search_by`` is "context", they are those of ``score_pairs``.
+        reranker: scores the candidates anew, see ``CandidateReranker_v1`` and
+            ``CandidateCrossEncoder_v1``; it is fitted where the component is initialized with
+            enough links (``fit_linker_reranker``). Scores then are probabilities; the scores of
+            ``score_pairs``, with their weights, order equal ones and say which candidates a
+            cross-encoder reads. They are all there is without a reranker, and where ``search_by``
+            is "context".
         no_link: with a reranker, mentions whose most probable choice is none get no link. That
             choice is a candidate then, with the id "".
         loss_weight: factor on the gradient, to balance components that share an encoder. The
@@ -228,32 +232,6 @@ class FaissEntityLinker(KnowledgeBasePipe):
 
         All but the last four lie in ``cfg`` and are saved. Raises ValueError for one out of range.
         """
-        for setting, value, least in (
-            ("top_k", top_k, 1),
-            ("n_search", n_search, 0),
-            ("context_weight", context_weight, 0),
-            ("prior_weight", prior_weight, 0),
-            ("label_weight", label_weight, 0),
-            ("coherence_margin", coherence_margin, 0),
-            ("n_negatives", n_negatives, 0),
-            ("loss_weight", loss_weight, 0),
-        ):
-            if value < least:
-                raise ValueError(
-                    f"Component '{name}': {setting} is {value}, expected {least} or more."
-                )
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(
-                f"Component '{name}': threshold is {threshold}, expected a score in [0, 1]."
-            )
-        if search_by not in SEARCHES:
-            raise ValueError(
-                f"Component '{name}': search_by is '{search_by}', expected one of {list(SEARCHES)}."
-            )
-        if temperature <= 0.0:
-            raise ValueError(
-                f"Component '{name}': temperature is {temperature}, expected more than 0."
-            )
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -263,7 +241,7 @@ class FaissEntityLinker(KnowledgeBasePipe):
         self.loss_weight = loss_weight
         self.device = check_device(device)
         self.kb: Optional[FaissKnowledgeBase] = None
-        self.cfg: Dict[str, Any] = {
+        cfg = {
             "spans_key": spans_key,
             "top_k": top_k,
             "threshold": threshold,
@@ -280,6 +258,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
             "temperature": temperature,
             "no_link": no_link,
         }
+        check_settings(name, {**cfg, "loss_weight": loss_weight})
+        self.cfg: Dict[str, Any] = cfg
 
     @property
     def key(self) -> str:
@@ -305,17 +285,16 @@ class FaissEntityLinker(KnowledgeBasePipe):
         """
         kb = self.require_kb()
         pairs, context = self.find(docs, mentions)
-        labels = [mention.label for row in mentions for mention in row]
-        no_link = None
+        scores, no_link, ties = score_pairs(kb, pairs, self.settings, context), None, None
         if self.reranker is not None and pairs.details is not None:
+            rows, ties = candidate_rows(kb, docs, mentions, pairs, scores), scores
             scale = self.cfg["context_weight"] / self.cfg["temperature"]
-            scores, no_link = rerank(self.reranker, kb, pairs, labels, context, scale)
-        else:
-            scores = score_pairs(kb, pairs, self.settings, context)
+            scores, no_link = rerank(self.reranker, rows, context, scale)
         if context is not None and self.cfg["coherence"]:
             groups = same_text_groups(docs, mentions)
             scores = share_scores(pairs, scores, groups, self.cfg["coherence_margin"])
-        ranked = rank_candidates(kb, pairs, scores, len(labels), self.cfg["top_k"])
+        n = sum(map(len, mentions))
+        ranked = rank_candidates(kb, pairs, scores, n, self.cfg["top_k"], ties)
         if no_link is not None and self.cfg["no_link"]:
             ranked = insert_no_link(ranked, no_link, self.cfg["top_k"])
         remaining = iter(ranked)

@@ -1,25 +1,21 @@
 """The reranker of a ``faiss_entity_linker``: how it is fitted, and what it makes of candidates."""
 
 from dataclasses import replace
-from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..annotation import Candidates, Mention, gold_mentions, mention_texts
+from ..annotation import Candidates, Mention, gold_mentions, mention_table, mention_texts
 from ..kb.candidate_features import candidate_features
 from ..kb.held_out import without_mentions
 from ..kb.knowledge_base import FaissKnowledgeBase
-from ..kb.linking import CandidatePairs, LinkingSettings
+from ..kb.linking import CandidatePairs, LinkingSettings, score_pairs
 from ..kb.training_names import TrainingNames
-from ..models.candidate_reranker import (
-    Reranker,
-    candidate_scores,
-    fit_reranker,
-    group_probabilities,
-)
+from ..models.candidate_reranker import CandidateRows, Reranker, group_probabilities, join_rows
 from .linker_candidates import find_mention_candidates
 
 # The knowledge base is asked as if it did not know the documents of a fold
@@ -29,7 +25,7 @@ MIN_MENTIONS = 200
 
 
 def fit_linker_reranker(
-    model: Reranker,
+    reranker: Reranker,
     kb: FaissKnowledgeBase,
     examples: Sequence[Example],
     key: str,
@@ -47,16 +43,16 @@ def fit_linker_reranker(
     documents that have others with one.
 
     RETURNS: the number of mentions whose concept is a candidate. Where these are fewer than
-        ``MIN_MENTIONS``, the model is left as it was.
+        ``MIN_MENTIONS``, the reranker is left as it was.
     """
-    settings = replace(settings, details=True)
+    settings = replace(settings, details=True, context_weight=0.0)
     linked = []
     for eg in examples:
         mentions = gold_mentions(eg, key)
         if any(mention.kb_id for mention in mentions):
             linked.append((eg.predicted, mentions))
     order = numpy.random.default_rng(seed).permutation(len(linked))
-    features, groups, gold, n, n_found = [], [], [], 0, 0
+    parts, gold, n_found = [], [], 0
     for fold in numpy.array_split(order, min(FOLDS, max(len(linked), 1))):
         if not len(fold):
             continue
@@ -64,27 +60,41 @@ def fit_linker_reranker(
         rows = [linked[i][1] for i in fold]
         fold_kb = without_mentions(kb, _training_names(docs, rows).counts)
         pairs = find_mention_candidates(fold_kb, docs, rows, settings, expand=expand)
-        flat = [mention for row in rows for mention in row]
-        targets = numpy.asarray([kb.tables.concept_row(m.kb_id) if m.kb_id else -1 for m in flat])
+        ids = [mention.kb_id for row in rows for mention in row]
+        targets = numpy.asarray([kb.tables.concept_row(i) if i else -1 for i in ids])
         right = pairs.concepts == targets[pairs.mentions]
-        found = numpy.bincount(pairs.mentions, weights=right, minlength=len(flat)) > 0
-        features.append(
-            candidate_features(fold_kb, pairs, kb.tables.label_rows([m.label for m in flat]))
-        )
-        groups.append(numpy.concatenate([pairs.mentions, numpy.arange(len(flat))]) + n)
+        found = numpy.bincount(pairs.mentions, weights=right, minlength=len(ids)) > 0
+        scores = score_pairs(fold_kb, pairs, settings)
+        parts.append(candidate_rows(fold_kb, docs, rows, pairs, scores))
         gold.append(numpy.concatenate([right, ~found]))
-        n, n_found = n + len(flat), n_found + int(found.sum())
+        n_found += int(found.sum())
     if n_found >= MIN_MENTIONS:
-        group = numpy.concatenate(groups)
-        by_mention = numpy.argsort(group, kind="stable")
-        fit_reranker(
-            model,
-            numpy.concatenate(features)[by_mention],
-            group[by_mention],
-            numpy.concatenate(gold)[by_mention],
-            seed=seed,
-        )
+        reranker.fit(join_rows(parts), numpy.concatenate(gold))
     return n_found
+
+
+def candidate_rows(
+    kb: FaissKnowledgeBase,
+    docs: Sequence[Doc],
+    mentions: Sequence[Sequence[Mention]],
+    pairs: CandidatePairs,
+    scores: numpy.ndarray,
+) -> CandidateRows:
+    """What rerankers read of candidates: their rows, then "no link" of each mention.
+
+    pairs: with details. scores: by which candidates rank without a reranker, (pairs,).
+    """
+    label_rows = kb.tables.label_rows([mention.label for row in mentions for mention in row])
+    numbers = numpy.arange(len(label_rows))
+    return CandidateRows(
+        features=candidate_features(kb, pairs, label_rows),
+        groups=numpy.concatenate([pairs.mentions, numbers]),
+        concepts=numpy.concatenate([pairs.concepts, numpy.full_like(numbers, -1)]),
+        scores=numpy.concatenate([scores, numpy.zeros(len(numbers))]),
+        docs=docs,
+        tables=[mention_table(row, {}) for row in mentions],
+        describe=partial(_describe, kb),
+    )
 
 
 def after_rules(
@@ -106,30 +116,28 @@ def after_rules(
 
 
 def rerank(
-    model: Reranker,
-    kb: FaissKnowledgeBase,
-    pairs: CandidatePairs,
-    labels: Sequence[str],
+    reranker: Reranker,
+    rows: CandidateRows,
     context: Optional[numpy.ndarray],
     context_scale: float,
 ) -> Tuple[numpy.ndarray, numpy.ndarray]:
     """The probability that a candidate is the right one, and that none is.
 
-    pairs: with details. labels: of each mention. context: cosines, (pairs,), which join the
-    scores, times ``context_scale`` and less the greatest one of the mention.
+    rows: as ``candidate_rows`` makes them. context: cosines, (pairs,), which join the scores, times
+    ``context_scale`` and less the greatest one of the mention.
 
-    RETURNS: float64, (pairs,) and (mentions,); those of a mention sum to 1.
+    RETURNS: float64, (pairs,) and (mentions,); those of a mention sum to 1. Candidates that the
+        reranker does not look at have none.
     """
-    n = len(labels)
-    label_rows = kb.tables.label_rows(labels)
-    scores = candidate_scores(model, candidate_features(kb, pairs, label_rows))
+    n_pairs = int((rows.concepts >= 0).sum())
+    scores = reranker.scores(rows)
     if context is not None and len(context):
-        best = numpy.full((n,), -numpy.inf)
-        numpy.maximum.at(best, pairs.mentions, context)
-        scores[: len(context)] += context_scale * (context - best[pairs.mentions])
-    groups = numpy.concatenate([pairs.mentions, numpy.arange(n)])
-    probabilities = group_probabilities(scores, groups)
-    return probabilities[: len(pairs.mentions)], probabilities[len(pairs.mentions) :]
+        mentions, seen = rows.groups[:n_pairs], numpy.isfinite(scores[:n_pairs])
+        best = numpy.full((len(scores) - n_pairs,), -numpy.inf)
+        numpy.maximum.at(best, mentions[seen], context[seen])
+        scores[:n_pairs] += context_scale * (context - best[mentions])
+    probabilities = group_probabilities(scores, rows.groups)
+    return probabilities[:n_pairs], probabilities[n_pairs:]
 
 
 def insert_no_link(
@@ -142,6 +150,17 @@ def insert_no_link(
         both = [*candidates[:place], ("", score), *candidates[place:]]
         out.append(both[:top_k])
     return out
+
+
+def _describe(kb: FaissKnowledgeBase, row: int) -> Dict[str, List[str]]:
+    concept = kb.tables.concept(row)
+    name, *synonyms = concept.names or (concept.concept_id,)
+    return {
+        "name": [name],
+        "synonyms": synonyms,
+        "types": list(concept.types),
+        "definition": [concept.definition] if concept.definition else [],
+    }
 
 
 def _rules(nlp: Language, component: str) -> List[Callable[[Doc], Doc]]:

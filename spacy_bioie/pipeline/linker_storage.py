@@ -87,14 +87,14 @@ class KnowledgeBasePipe(TrainablePipe):
     ) -> None:
         """Save settings, model and knowledge base; its name encoder lies inside it, once."""
         self._validate_serialization_attrs()
-        serialize: Dict[str, Callable[[Path], None]] = {
+        serialize: Dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: srsly.write_json(p, self.cfg),
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
             "model": lambda p: self.model.to_disk(p),
         }
         kb, reranker = self.kb, self.reranker
         if reranker is not None:
-            serialize["reranker"] = lambda p: reranker.to_disk(p)
+            serialize["reranker"] = lambda p: p.write_bytes(reranker.to_bytes())
         if kb is not None:
             serialize["kb"] = lambda p: kb.to_disk(p)
         util.to_disk(path, serialize, exclude)

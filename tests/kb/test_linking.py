@@ -170,6 +170,21 @@ def test_evidence_of_the_first_name_that_has_any():
     assert best("unheard", "hollow") == best("hollow")
 
 
+def test_what_orders_equal_scores():
+    kb = make_kb()
+    pairs = find_candidates(kb, ["depression"], ["DDF"], LinkingSettings())
+    n = len(pairs.mentions)
+    scores, ties = numpy.zeros(n), numpy.arange(n) / n
+    by_id = ids(rank_candidates(kb, pairs, scores, 1, n)[0])
+    by_ties = ids(rank_candidates(kb, pairs, scores, 1, n, ties)[0])
+    assert n > 2 and by_id == sorted(by_id)
+    assert by_ties == [kb.tables.concept_ids[int(row)] for row in pairs.concepts[::-1]]
+    # scores come first, and ties that differ by less than five decimals tell are none
+    scores[0] = 0.5
+    assert ids(rank_candidates(kb, pairs, scores, 1, n, ties)[0])[1:] == by_ties[:-1]
+    assert ids(rank_candidates(kb, pairs, 0 * scores, 1, n, ties * 1e-7)[0]) == by_id
+
+
 def test_scores_are_sorted_and_in_range():
     kb = make_kb(mentions=EVIDENCE)
     settings = LinkingSettings(context_weight=0.5)

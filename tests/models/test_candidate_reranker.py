@@ -5,11 +5,13 @@ import pytest
 
 from spacy_bioie.models.candidate_reranker import (
     CandidateReranker_v1,
+    CandidateRows,
     candidate_scores,
     fit_reranker,
     group_cross_entropy,
     group_probabilities,
     is_fitted,
+    join_rows,
 )
 
 
@@ -36,6 +38,10 @@ def make_data(n_groups=60, seed=0):
     return features, numpy.repeat(numpy.arange(n_groups), 3), gold.ravel()
 
 
+def make_model(**settings):
+    return CandidateReranker_v1(**settings).model
+
+
 def right_first(model, features, groups, gold):
     """The share of groups whose highest score has the right row."""
     scores = candidate_scores(model, features).reshape((-1, 3))
@@ -44,7 +50,7 @@ def right_first(model, features, groups, gold):
 
 @pytest.fixture(scope="module")
 def fitted():
-    model = CandidateReranker_v1(hidden_size=8)
+    model = make_model(hidden_size=8)
     loss = fit_reranker(model, *make_data())
     return model, loss
 
@@ -96,7 +102,7 @@ def test_hopeless_scores_have_a_finite_loss():
 
 def test_fit_lowers_the_loss_and_is_right_on_new_rows(fitted):
     model, loss = fitted
-    first = fit_reranker(CandidateReranker_v1(hidden_size=8), *make_data(), epochs=1)
+    first = fit_reranker(make_model(hidden_size=8), *make_data(), epochs=1)
     assert loss < 0.5 * first
     assert right_first(model, *make_data(seed=1)) > 0.9
 
@@ -106,19 +112,19 @@ def test_fit_can_be_repeated():
     found = []
     # whatever other components have drawn before, and also where it was fitted before
     for _ in range(2):
-        model = CandidateReranker_v1(hidden_size=8)
+        model = make_model(hidden_size=8)
         for _ in range(2):
             numpy.random.uniform(size=17)
             loss = fit_reranker(model, features, groups, gold, epochs=3)
             found.append((loss, *candidate_scores(model, features)))
     assert found[1:] == found[:1] * 3
-    model = CandidateReranker_v1(hidden_size=8)
+    model = make_model(hidden_size=8)
     assert fit_reranker(model, features, groups, gold, epochs=3, seed=1) != found[0][0]
 
 
 def test_dropout_is_of_the_fit_alone(fitted):
     features, groups, gold = make_data()
-    model = CandidateReranker_v1(hidden_size=8, dropout=0.0)
+    model = make_model(hidden_size=8, dropout=0.0)
     assert fit_reranker(model, features, groups, gold) != fitted[1]
     scores = candidate_scores(fitted[0], features)
     numpy.testing.assert_array_equal(candidate_scores(fitted[0], features), scores)
@@ -129,7 +135,7 @@ def test_raw_features_are_read_after_the_fit(fitted):
     features, groups, gold = make_data()
     scale, shift = numpy.asarray([3.0, 0.01, 1.0, 100.0]), numpy.asarray([5.0, -2.0, 0.0, 1.0])
     moved = (features * scale + shift).astype("float32")
-    model = CandidateReranker_v1(hidden_size=8)
+    model = make_model(hidden_size=8)
     fit_reranker(model, moved, groups, gold)
     scores = candidate_scores(model, moved)
     expected = candidate_scores(fitted[0], features)
@@ -156,22 +162,54 @@ def test_no_rows(fitted):
 
 def test_few_groups():
     features, groups, gold = make_data(n_groups=1)
-    model = CandidateReranker_v1(hidden_size=4)
+    model = make_model(hidden_size=4)
     assert numpy.isfinite(fit_reranker(model, features, groups, gold))
     assert numpy.isfinite(candidate_scores(model, features)).all()
 
 
+def make_rows(seed=0):
+    """The rows of ``make_data`` in another order: the last one of each group comes first."""
+    features, groups, gold = make_data(seed=seed)
+    order = numpy.lexsort((groups, numpy.arange(len(groups)) % 3 != 2))
+    n = int(groups.max()) + 1
+    rows = CandidateRows(
+        features=features[order],
+        groups=groups[order],
+        concepts=order % 3 - (order % 3 == 2) * 3,
+        scores=numpy.zeros(len(order)),
+        docs=[],
+        tables=[numpy.zeros((n, 3), dtype="int64")],
+        describe=lambda number: {},
+    )
+    return rows, gold[order]
+
+
 def test_it_is_fitted_or_not_also_when_loaded_again(fitted):
     new = CandidateReranker_v1(hidden_size=8)
-    assert not is_fitted(None) and not is_fitted(new) and is_fitted(fitted[0])
-    loaded = CandidateReranker_v1(hidden_size=8).from_bytes(new.to_bytes())
-    assert not is_fitted(loaded)
-    loaded = loaded.from_bytes(fitted[0].to_bytes())
+    assert not is_fitted(None) and not is_fitted(new)
+    rows, gold = make_rows()
+    loss = new.fit(rows, gold)
+    assert is_fitted(new)
+    loaded = CandidateReranker_v1(hidden_size=8)
+    assert not is_fitted(loaded.from_bytes(CandidateReranker_v1(hidden_size=8).to_bytes()))
+    loaded.from_bytes(new.to_bytes())
     assert is_fitted(loaded)
-    features, groups, gold = make_data(seed=1)
-    expected = candidate_scores(fitted[0], features)
-    numpy.testing.assert_array_equal(candidate_scores(loaded, features), expected)
-    assert fit_reranker(loaded, *make_data()) == fitted[1]
+    numpy.testing.assert_array_equal(loaded.scores(rows), new.scores(rows))
+    # the order of rows plays no part but for the sums
+    assert loss == pytest.approx(fitted[1], rel=0.2)
+    assert loaded.fit(rows, gold) == loss
+
+
+def test_rows_of_batches_are_joined():
+    (one, _), (other, _) = make_rows(), make_rows(seed=1)
+    joined = join_rows([one, other])
+    n = len(one.groups)
+    assert joined.groups[:n].tolist() == one.groups.tolist()
+    assert joined.groups[n:].tolist() == (other.groups + 60).tolist()
+    assert len(joined.tables) == 2
+    for name in ("features", "concepts", "scores"):
+        expected = numpy.concatenate([getattr(one, name), getattr(other, name)])
+        numpy.testing.assert_array_equal(getattr(joined, name), expected)
 
 
 @pytest.mark.parametrize("setting, value", [("hidden_size", 0), ("dropout", 1.0), ("dropout", -1)])

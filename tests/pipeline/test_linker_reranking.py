@@ -12,10 +12,16 @@ from spacy.training import Example
 from spacy_bioie.annotation import Mention, get_mentions, set_mentions
 from spacy_bioie.kb import Concept, build_knowledge_base
 from spacy_bioie.kb.candidate_features import FEATURES
-from spacy_bioie.kb.linking import LinkingSettings, find_candidates
+from spacy_bioie.kb.linking import LinkingSettings, find_candidates, score_pairs
+from spacy_bioie.models import candidate_reranker
 from spacy_bioie.models.candidate_reranker import CandidateReranker_v1, is_fitted
 from spacy_bioie.pipeline import linker_reranking
-from spacy_bioie.pipeline.linker_reranking import after_rules, insert_no_link, rerank
+from spacy_bioie.pipeline.linker_reranking import (
+    after_rules,
+    candidate_rows,
+    insert_no_link,
+    rerank,
+)
 from spacy_bioie.scoring.link_stages import evaluate_linking
 from spacy_bioie.tokenization import EnglishTokenizer_v1
 from tests.kb.builders import training_names
@@ -269,7 +275,7 @@ def test_documents_are_looked_up_without_what_they_say(monkeypatch):
     def spy(model, features, groups, gold, **settings):
         seen.update(features=features, groups=groups, gold=gold)
 
-    monkeypatch.setattr(linker_reranking, "fit_reranker", spy)
+    monkeypatch.setattr(candidate_reranker, "fit_reranker", spy)
     columns = [FEATURES.index(name) for name in ("evidence", "log_equal", "log_label_count")]
 
     def said(stems):
@@ -426,11 +432,15 @@ def test_probabilities_of_candidates_and_no_link_sum_to_one(trained):
     names, labels = ["butyrate cells", "", "unheard"], ["gene", "cell", "never seen"]
     pairs = find_candidates(linker.kb, names, labels, LinkingSettings(details=True))
     n = len(pairs.mentions)
-    plain, none = rerank(linker.reranker, linker.kb, pairs, labels, None, 0.0)
+    docs = [trained.make_doc("a name")]
+    mentions = [[Mention(0, 2, label) for label in labels]]
+    scores = score_pairs(linker.kb, pairs, LinkingSettings())
+    rows = candidate_rows(linker.kb, docs, mentions, pairs, scores)
+    plain, none = rerank(linker.reranker, rows, None, 0.0)
     context = numpy.random.default_rng(0).uniform(-1, 1, n)
     for found, no_link in (
         (plain, none),
-        rerank(linker.reranker, linker.kb, pairs, labels, context, 2.0),
+        rerank(linker.reranker, rows, context, 2.0),
     ):
         sums = numpy.bincount(pairs.mentions, weights=found, minlength=3) + no_link
         assert sums.tolist() == pytest.approx([1, 1, 1])
@@ -473,6 +483,6 @@ def test_reranker_of_another_size_is_loaded_with_its_config(tmp_path):
     nlp.to_disk(tmp_path / "pipeline")
     shutil.move(tmp_path / "pipeline", tmp_path / "moved")
     again = spacy.load(tmp_path / "moved")
-    assert again.get_pipe(NAME).reranker.layers[0].get_dim("nO") == 6
+    assert again.get_pipe(NAME).reranker.model.layers[0].get_dim("nO") == 6
     assert candidates(again.pipe(unlinked(again))) == docs
-    assert CandidateReranker_v1().layers[0].get_dim("nO") == 32
+    assert CandidateReranker_v1().model.layers[0].get_dim("nO") == 32
