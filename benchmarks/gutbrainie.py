@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--root", type=Path, default=Path("."), help="folder of the project's run")
     parser.add_argument("--name", help="name of the file in results/")
+    parser.add_argument("--note", help="what differs from the workflow, for the table")
     arguments = parser.parse_args()
     root = arguments.root
     nlp = spacy.load(root / "training" / CORPUS / "model-tuned")
@@ -105,6 +106,7 @@ def main() -> None:
             "batch_documents": training["batcher"]["size"],
             "held_out": "assets/splits/gutbrainie_held_out.txt",
             "relation_threshold": nlp.get_pipe("relation_extractor").cfg["threshold"],
+            **({"note": arguments.note} if arguments.note else {}),
         },
         seeds=[arguments.seed],
         seconds=cost["seconds"],
