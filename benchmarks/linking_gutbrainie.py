@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy
 import spacy
+from gutbrainie_data import DEV, ENTITIES, TRAIN, dev_with_found_entities
 from linking_peers import (
     ENCODER,
     TOP_K,
@@ -53,9 +54,6 @@ from spacy_bioie.tokenization import EnglishTokenizer_v1
 from spacy_bioie.training.encoder_steps import StepSettings
 from spacy_bioie.training.name_alignment import adapt_names
 
-TRAIN = "gutbrainie/Annotations/Train/{0}_quality/json_format/train_{0}.json"
-DEV = "gutbrainie/Annotations/Dev/json_format/dev.json"
-ENTITIES = "peers/gut-instincts_ner_dev.json"
 CONCEPTS = "kb/gutbrainie_concepts.jsonl"
 KEY = "sc"
 # Systems with something that is fitted, by the seed 0
@@ -86,11 +84,7 @@ def rules_pipeline() -> Any:
 
 def read_corpus(data: Path, nlp: Any) -> Corpus:
     """Read all documents and send them through the rules of ``nlp``."""
-    dev = json.loads((data / DEV).read_text(encoding="utf8"))
-    entities = json.loads((data / ENTITIES).read_text(encoding="utf8"))
-    for pmid, article in dev.items():
-        metadata = article["metadata"]
-        dev[pmid] = {"metadata": metadata, "entities": entities[pmid]["entities"], "relations": []}
+    dev = dev_with_found_entities(data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "entities.json"
         path.write_text(json.dumps(dev, ensure_ascii=False), encoding="utf8")

@@ -1,4 +1,7 @@
-"""The form of a benchmark's result: one JSON file for each run."""
+"""The form of a benchmark's result: one JSON file for each run.
+
+They lie in ``results/`` beside this file, or where the environment says in BIOIE_RESULTS.
+"""
 
 import hashlib
 import json
@@ -9,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
-FOLDER = Path(__file__).resolve().parent / "results"
+FOLDER = Path(os.environ.get("BIOIE_RESULTS") or Path(__file__).resolve().parent / "results")
 PACKAGES = ["spacy", "spacy-transformers", "thinc", "torch", "transformers", "numpy"]
 FAISS = ["faiss-cpu", "faiss-gpu"]
 
@@ -26,8 +29,13 @@ def write_result(
     seconds: float,
     peak_memory_mb: float,
     commit: Optional[str] = None,
+    details: Optional[Dict[str, Any]] = None,
 ) -> Path:
-    """Write ``results/NAME.json``; the rules of a figure are part of its name in ``metrics``."""
+    """Write ``results/NAME.json``; the rules of a figure are part of its name in ``metrics``.
+
+    ``BIOIE_RESULTS`` in the environment is another folder, for a trial. details: what a report
+    needs beside figures, such as counts of each document.
+    """
     result = {
         "benchmark": benchmark,
         "system": system,
@@ -42,6 +50,7 @@ def write_result(
         "hardware": hardware(),
         "seconds": round(seconds, 1),
         "peak_memory_mb": round(peak_memory_mb),
+        **({} if details is None else {"details": details}),
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
