@@ -9,8 +9,8 @@ held-out ones; of each training the last model is taken. Relations are found ove
 dev, over those that Gut-Instincts found, and over those that a trained pipeline finds
 (``--pipeline``), whose ``relation_extractor`` is the system ``pairs_joint``.
 
-``--documents`` and ``--steps`` are for a check, whose results do not go to ``results/``: set
-BIOIE_RESULTS to another folder.
+``--steps`` cuts trainings short, which their results say. ``--documents`` is for a check, whose
+results do not go to ``results/``: set BIOIE_RESULTS to another folder.
 """
 
 import argparse
@@ -171,6 +171,7 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
             "file": f"configs/{system.config}.cfg",
             "encoder": arguments.encoder,
             "epochs": system.epochs,
+            "cut_to_steps": arguments.steps or None,
             "changes": system.changes,
             "documents": corpus.counts(),
             "threads": torch.get_num_threads(),
@@ -211,8 +212,8 @@ def main() -> None:
     parser.add_argument("--gpu-id", type=int, default=-1)
     parser.add_argument("--again", action="store_true", help="also where a result exists")
     arguments = parser.parse_args()
-    if (arguments.documents or arguments.steps) and not os.environ.get("BIOIE_RESULTS"):
-        parser.error("a check by --documents or --steps needs BIOIE_RESULTS, a folder for results")
+    if arguments.documents and not os.environ.get("BIOIE_RESULTS"):
+        parser.error("--documents is for a check: set BIOIE_RESULTS to a folder for its results")
     if arguments.inputs and "gold" not in arguments.inputs.split(","):
         parser.error("--inputs: expected gold among them")
     try:

@@ -231,8 +231,10 @@ def cost_table(systems: Systems, corpus: str) -> Iterator[Table]:
             if _role(systems[key]) == "ours"
         )
         faster += f"; expected {FASTER} or more."
+    cut = [key for key in per_second if systems[key][0]["config"]["cut_to_steps"]]
+    shortened = f"Trainings cut short: {', '.join(f'`{key}`' for key in cut)}." if cut else ""
     hardware = next(iter(systems.values()))[0]["hardware"]
-    text = f"`{corpus}`: cost on {hardware['gpu'] or hardware['cpu']}. {faster}".rstrip()
+    text = f"`{corpus}`: cost on {hardware['gpu'] or hardware['cpu']}. {faster} {shortened}".strip()
     yield Table(text, head, rows)
 
 
