@@ -10,7 +10,7 @@ from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy
 from spacy.tokens import Doc, Span
 
-from .mentions import Mention, mention_characters, token_borders
+from .mentions import Mention, mention_characters, mention_texts, token_borders
 
 ABBREVIATIONS_KEY = "bioie_abbreviations"
 # Behind the long form of a definition
@@ -87,8 +87,10 @@ def expand_abbreviations(doc: Doc, mentions: Sequence[Mention]) -> List[str]:
     keeps its text. Where a mention holds a definition as a whole, the short form goes with its
     brackets: "gastrointestinal (GI) tract" becomes "gastrointestinal tract".
     """
-    text = doc.text
     rows = get_abbreviation_rows(doc)
+    if not rows:
+        return mention_texts(doc, mentions)
+    text = doc.text
     starts = [row.start for row in rows]
     out = []
     for start, end in (mention_characters(doc, mention) for mention in mentions):

@@ -144,6 +144,7 @@ def test_systems_and_the_tables(run, data, tmp_path, monkeypatch):
     assert "| `pairs_frozen` | `gut_instincts_tm` | -" in text
     assert "| Gut-Instincts, five models for TM (`gut_instincts_tm`) | - | 1.0000 |" in text
     assert "Documents by CPU time in those of the cross-encoder: `pairs_" in text
+    assert "Trainings cut short: " in text
     assert "`pairs_frozen`: one thing changed" in text and "no schema (`frozen_every_pair`)" in text
 
 
@@ -241,5 +242,5 @@ def test_wrong_usage(run, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     monkeypatch.delenv("BIOIE_RESULTS")
     with pytest.raises(SystemExit):
-        run.command("--systems", "prior")
-    assert "needs BIOIE_RESULTS" in capsys.readouterr().err
+        run.command("--systems", "prior", "--documents", 2)
+    assert "set BIOIE_RESULTS" in capsys.readouterr().err
