@@ -114,3 +114,13 @@ def test_sub_commands_are_documented():
         assert "Exit codes" in text, f"bioie {name} does not say its exit codes"
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"bioie {name}: {parameter.name} has no help"
+
+
+# Scorers are defaults of their components.
+@pytest.mark.parametrize("name", [n for g, n, _ in FUNCTIONS if g != "spacy_scorers"])
+def test_choice_is_in_the_documentation(name):
+    """By its name, or in a config that uses it."""
+    files = [REPOSITORY / "README.md", REPOSITORY / "METHODS.md"]
+    text = "".join(path.read_text(encoding="utf8") for path in files)
+    configs = "".join(p.read_text(encoding="utf8") for p in (REPOSITORY / "configs").glob("*.cfg"))
+    assert f"`{name.removeprefix('spacy_bioie.')}`" in text or name in configs
