@@ -6,12 +6,11 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.util import minibatch
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model
 
 from ..annotation import (
     SPANS_KEY,
@@ -28,6 +27,7 @@ from ..kb.code_set import CodeSet
 from ..models.mention_encoder import MentionInput, MentionVectors, split_rows
 from .code_calibration import fit_temperature, softmax
 from .link_annotation import set_links
+from .trained_head import TrainedHead
 
 default_model_config = """
 [model]
@@ -92,7 +92,7 @@ def make_code_linker(
     )
 
 
-class CodeLinker(TrainablePipe):
+class CodeLinker(TrainedHead):
     """Classifies the mentions of a span group into the codes of a closed set.
 
     The best code becomes ``span.kb_id_``, unless its probability is below the threshold; the best
@@ -220,35 +220,13 @@ class CodeLinker(TrainablePipe):
                 set_links(doc, self.key, candidates, self.cfg["threshold"])
                 set_codes(doc, document_codes(doc, self.key), self.key)
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from the gold mentions of a batch.
-
-        The model runs and its gradient is passed on for every batch with a token, also one
-        without codes: the last component on a shared encoder that did not would discard what all
-        others passed.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "CodeLinker.update")
-        if not any(len(eg.predicted) for eg in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
+    def begin_update(
+        self, examples: List[Example]
+    ) -> Tuple[List[Example], Any, Callable[[Any], Any]]:
+        """Run the model over the gold mentions, see ``TrainedHead``."""
         tables = [mention_table(gold_mentions(eg, self.key), {}) for eg in examples]
         logits, backprop = self.model.begin_update(([eg.predicted for eg in examples], tables))
-        loss, d_logits = self.get_loss(examples, logits)
-        backprop(d_logits)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return examples, logits, backprop
 
     def get_loss(
         self, examples: Iterable[Example], scores: MentionVectors

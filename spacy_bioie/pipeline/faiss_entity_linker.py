@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Seque
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model
 
 from ..annotation import (
     SPANS_KEY,
@@ -332,36 +332,14 @@ class FaissEntityLinker(KnowledgeBasePipe):
             if self.key in doc.spans:
                 set_links(doc, self.key, candidates, self.cfg["threshold"])
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from the gold mentions of a batch.
-
-        The model runs and its gradient is passed on for every batch with a token, also one
-        without links: the last component on a shared encoder that did not would discard what
-        all others passed.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "FaissEntityLinker.update")
-        if not any(len(eg.predicted) for eg in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
+    def begin_update(
+        self, examples: List[Example]
+    ) -> Tuple[List[Example], Any, Callable[[Any], Any]]:
+        """Run the model over the gold mentions, see ``TrainedHead``."""
         docs = [eg.predicted for eg in examples]
         tables = [_table(gold_mentions(eg, self.key)) for eg in examples]
         vectors, backprop = self.model.begin_update((docs, tables))
-        loss, d_vectors = self.get_loss(examples, vectors)
-        backprop(d_vectors)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return examples, vectors, backprop
 
     def get_loss(
         self, examples: Iterable[Example], scores: MentionVectors

@@ -5,16 +5,16 @@ from typing import Any, Callable, Dict, Iterable, Optional, Self, Union
 
 import srsly
 from spacy import util
-from spacy.pipeline import TrainablePipe
 from spacy.util import SimpleFrozenList
 from spacy.vocab import Vocab
 from thinc.api import Model
 
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..models.candidate_reranker import Reranker
+from .trained_head import TrainedHead
 
 
-class KnowledgeBasePipe(TrainablePipe):
+class KnowledgeBasePipe(TrainedHead):
     """What a linker is besides linking and learning; ``FaissEntityLinker`` is made of it.
 
     kb: None before ``set_kb`` or ``from_disk``. device: where its names are searched.

@@ -6,12 +6,11 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.util import minibatch
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model
 
 from ..annotation import (
     SPANS_KEY,
@@ -34,6 +33,7 @@ from ..models.tagging import select_flat
 from .span_evaluation import fit_temperature, search_thresholds
 from .span_labels import check_labels, reference_labels, without_labels
 from .span_weights import LabelWeights, SpanWeights, balanced_weights
+from .trained_head import TrainedHead
 
 default_model_config = """
 [model]
@@ -106,7 +106,7 @@ def make_nested_spancat(
     )
 
 
-class NestedSpanCategorizer(TrainablePipe):
+class NestedSpanCategorizer(TrainedHead):
     """Finds labelled spans and writes them to ``doc.spans`` with ids and scores.
 
     Whether spans may overlap is up to the model (``spacy_bioie.SpanTagger.v1``). The component
@@ -247,35 +247,12 @@ class NestedSpanCategorizer(TrainablePipe):
         rows = zip(*(column.tolist() for column in spans), strict=True)
         return [Mention(i, j, labels[label], score=score) for i, j, label, score in rows]
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from a batch.
-
-        The model runs and its gradient is passed on for every batch with a token, also one
-        without mentions: the last component on a shared encoder that did not would discard what
-        all others passed.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "NestedSpanCategorizer.update")
-        if not any(len(eg.predicted) for eg in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
+    def begin_update(
+        self, examples: List[Example]
+    ) -> Tuple[List[Example], Any, Callable[[Any], Any]]:
+        """See ``TrainedHead``."""
         output, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        loss, d_output = self.get_loss(examples, output)
-        backprop(d_output)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        losses.update(self._learned_figures())
-        return losses
+        return examples, output, backprop
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> Tuple[float, Any]:
         """The loss of the model's output, a mean over the batch, and its gradient.
@@ -322,7 +299,7 @@ class NestedSpanCategorizer(TrainablePipe):
         With ``spacy_bioie.AdaptiveMix.v1`` that is its alpha under "NAME_alpha", which a weight of
         0.0 in ``[training.score_weights]`` puts into the table of ``spacy train``.
         """
-        return {**super().score(examples, **kwargs), **self._learned_figures()}
+        return {**super().score(examples, **kwargs), **self.learned_figures()}
 
     def calibrate(self, examples: Iterable[Example]) -> Dict[str, float]:
         """Set the temperature that makes the probabilities of the spans it finds most likely on
@@ -422,7 +399,8 @@ class NestedSpanCategorizer(TrainablePipe):
             )
         return annotated
 
-    def _learned_figures(self) -> Dict[str, float]:
+    def learned_figures(self) -> Dict[str, float]:
+        """What the loss has learned, such as AdaBioBERT's alpha, under the component's name."""
         learned_values = getattr(self.head, "learned_values", None)
         learned = learned_values(self.model) if learned_values else {}
         return {f"{self.name}_{name}": value for name, value in learned.items()}

@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from ..annotation import SPANS_KEY, Mention, gold_mentions
@@ -219,27 +219,13 @@ class RelationExtractor(RelationFinder):
     def loss_weight(self, value: float) -> None:
         self.learning = replace(self.learning, loss_weight=value)
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from a batch.
+    def begin_update(
+        self, examples: List[Example]
+    ) -> Tuple[List[Example], Any, Callable[[Any], Any]]:
+        """Run the model over the candidates, see ``TrainedHead``.
 
-        The model runs and its gradient is passed on for every batch with a token, also one without
-        candidate pairs: the last component on a shared encoder that did not would discard what all
-        others passed. Of documents that are not learned from no pairs are made.
+        Of documents that are not learned from no pairs are made.
         """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "RelationExtractor.update")
-        if not any(len(eg.predicted) for eg in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
         docs = [eg.predicted for eg in examples]
         examples = self.learning.mix(examples, self.key)
         weights = [self.learning.document_weight(eg, self.key) for eg in examples]
@@ -251,12 +237,7 @@ class RelationExtractor(RelationFinder):
             examples, self.candidates(docs, mentions), self.schema, self.key
         )
         logits, backprop = self.model.begin_update((docs, candidates))
-        loss, d_logits = self.get_loss(examples, (candidates, logits))
-        backprop(d_logits)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return examples, (candidates, logits), backprop
 
     def get_loss(
         self, examples: Iterable[Example], scores: Tuple[PairCandidates, Floats2d]

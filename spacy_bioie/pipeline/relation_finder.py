@@ -16,7 +16,6 @@ from typing import (
 )
 
 import numpy
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
@@ -39,12 +38,13 @@ from ..models.relation_decoding import ScoredRelations, decode_relations
 from ..models.relation_schema import RelationSchema
 from .relation_evaluation import fit_temperature, score_gold_input, search_thresholds
 from .relation_targets import is_annotated
+from .trained_head import TrainedHead
 
 Metric = Literal["bt", "tt", "tm", "c", "mean"]
 MentionInput = Literal["gold", "pred"]
 
 
-class RelationFinder(TrainablePipe):
+class RelationFinder(TrainedHead):
     """Finds relations between the mentions of a document and writes ``doc._.relations``.
 
     Candidates are all ordered pairs of mentions between which the relation schema allows a
