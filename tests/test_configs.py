@@ -202,17 +202,17 @@ def test_trained_pipeline_is_loaded_again(config, trained, tmp_path):
         assert annotations(piped) == (spans, relations)
 
 
-@over_a_transformer
+@finding_mentions
 def test_trained_pipeline_is_packaged(config, trained, tmp_path):
     """What a package needs otherwise: ``test_packaging``."""
     nlp = draw_predictions(spacy.load(trained(config)))
     nlp.to_disk(tmp_path / "pipeline")
     options = {"name": "bioie_test", "version": "1.0.0", "create_sdist": False}
     package(tmp_path / "pipeline", tmp_path, **options, require_parent=True)
-    module = tmp_path / "en_bioie_test-1.0.0" / "en_bioie_test"
-    requirements = srsly.read_json(module / "meta.json")["requirements"]
+    folder = tmp_path / "en_bioie_test-1.0.0"
+    requirements = srsly.read_json(folder / "meta.json")["requirements"]
     assert any(name.startswith("spacy-bioie") for name in requirements)
-    again = spacy.load(module / "en_bioie_test-1.0.0")
+    again = spacy.load(folder / "en_bioie_test" / "en_bioie_test-1.0.0")
     assert annotations(again(TEXT)) == annotations(nlp(TEXT))
 
 
