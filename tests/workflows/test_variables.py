@@ -106,7 +106,7 @@ def test_every_value_can_be_changed(project):
         "concepts": "/data/names.jsonl",
         "package.gutbrainie": "mine",
         "adapt_steps": 5,
-        "tolerance": 0.5,
+        "tolerance.gutbrainie": 0.5,
         "max_epochs.gutbrainie": 2,
         "total_steps.gutbrainie": 94,
         "eval_frequency.gutbrainie": 31,
