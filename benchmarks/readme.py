@@ -72,9 +72,9 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
         "earlier version; that the mixed documents, not 30 of platinum, are held out, to the "
         "figures below; and the one-standard-error rule for the threshold of relations, to those "
         "of earlier runs, whose best thresholds of held-out documents were too high for dev, which "
-        "is annotated more densely (four such rules were compared on dev; the run with the best threshold "
-        "of held-out documents stands beside it). The run with 30 platinum documents held out is older: it has "
-        "neither that rule nor the adapted name encoder. "
+        "is annotated more densely (four such rules were compared on dev; the run with the best "
+        "threshold of held-out documents stands beside it). The run with 30 platinum documents "
+        "held out is older: it has neither that rule nor the adapted name encoder. "
         "One seed: with 40 documents differences of .02 are noise.",
         "",
     ]
