@@ -8,6 +8,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from ._app import app
+from ._step_options import GpuId, Quiet
 
 
 @app.command("complete-labels")
@@ -31,8 +32,8 @@ def complete_labels_cli(
         str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
     ] = "sc",
     batch_size: Annotated[int, typer.Option(min=1, help="Documents in a batch")] = 32,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    gpu_id: GpuId = -1,
+    quiet: Quiet = False,
 ) -> None:
     """Let a trained pipeline add the mentions of labels that a corpus was not annotated for.
 

@@ -83,7 +83,7 @@ def averaged_threshold(items: Levels, samples: int = 100, seed: int = 0) -> Cut:
     cuts = (sweep.best(drawn) for drawn in sweep.resample(samples, seed))
     found = [cut.threshold for cut in cuts if cut.threshold is not None]
     threshold = round(float(numpy.mean(found or [best.threshold])), 4)
-    return Cut(threshold, _f1_at(sweep.levels, numpy.full(_n_groups(sweep.levels), threshold)))
+    return sweep.cut(threshold)
 
 
 def lowest_threshold(
@@ -108,7 +108,7 @@ def lowest_threshold(
     fall = f1[:, [int(f1.mean(axis=0).argmax())]] - f1
     as_good = fall.mean(axis=0) <= tolerance * fall.std(axis=0)
     threshold = sweep.threshold(int(numpy.flatnonzero(as_good)[-1]))
-    return Cut(threshold, _f1_at(sweep.levels, numpy.full(_n_groups(sweep.levels), threshold)))
+    return sweep.cut(threshold)
 
 
 class _Sweep:
@@ -155,6 +155,10 @@ class _Sweep:
         if not f1 or f1[best] <= nothing_more:
             return Cut(None, nothing_more)
         return Cut(self.threshold(best), f1[best])
+
+    def cut(self, threshold: float) -> Cut:
+        """This threshold for all groups, over all documents."""
+        return Cut(threshold, _f1_at(self.levels, numpy.full(_n_groups(self.levels), threshold)))
 
     def threshold(self, place: int) -> float:
         """About half-way between a score of the grid and the one below it."""
