@@ -75,8 +75,8 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
         "is annotated more densely (four such rules were compared on dev; the run with the best "
         "threshold of held-out documents stands beside it). So relations on gold mentions reach "
         "what was expected of them only by a rule that dev has chosen; without it BT and TT do "
-        "not. The run with 30 platinum documents held out is older: it has neither that rule nor the "
-        "adapted name encoder. "
+        "not. The run with 30 platinum documents held out is older: it has neither that rule nor "
+        "the adapted name encoder. "
         "One seed: with 40 documents differences of .02 are noise.",
         "",
     ]
