@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("."), help="folder of the project's run")
     parser.add_argument("--name", help="name of the file in results/")
     parser.add_argument("--tolerance", type=float, help="with which relations were tuned")
+    parser.add_argument("--adapt-layers", type=int, help="layers of the encoder of names")
     parser.add_argument("--adapt-steps", type=int, help="updates of the encoder of names")
     parser.add_argument("--note", help="what differs from the workflow, for the table")
     arguments = parser.parse_args()
@@ -109,6 +110,7 @@ def main() -> None:
             "held_out": "assets/splits/gutbrainie_held_out.txt",
             "relation_threshold": nlp.get_pipe("relation_extractor").cfg["threshold"],
             "relation_tolerance": arguments.tolerance,
+            "adapt_layers": arguments.adapt_layers,
             "adapt_steps": arguments.adapt_steps,
             **({"note": arguments.note} if arguments.note else {}),
         },

@@ -6,7 +6,8 @@ Both run in this process, one after the other, several times in turn; the ratio 
 medians. The bare pass is the encoder's forward pass alone, on ready tensors of the same titles and
 abstracts, in the buckets and the precision that the pipeline uses. The breakdown runs the
 components one by one over the same documents. Naming mentions (the vectors of their names) has a
-row of its own: ``first`` with an empty cache, ``again`` with a full one.
+row of its own: ``first`` with an empty cache, ``again`` with a full one. ``added_by`` is a
+component's time over that of all the others.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from results import describe_files, write_result
 
 from spacy_bioie.annotation import join_sections
 from spacy_bioie.formats import read_articles
+from spacy_bioie.models.half_precision import cpu_has_bfloat16
 from spacy_bioie.models.length_buckets import make_buckets
-from spacy_bioie.models.mixed_precision import cpu_has_bfloat16
 
 PIECES = 4096
 
@@ -71,6 +72,24 @@ def breakdown(nlp: Any, texts: List[str]) -> Dict[str, float]:
         docs = list(component.pipe(docs, batch_size=nlp.batch_size))
         seconds[name] = time.perf_counter() - start
     return seconds
+
+
+def added_time(spent: Dict[str, float]) -> Dict[str, float]:
+    """The time that linking and relations add, as a part of that of all other components.
+
+    spent: medians of ``breakdown``, and what naming new mentions takes besides.
+    """
+    naming = spent.get("name_vectors_first", 0.0)
+    known = sum(spent.values()) - naming
+    added = {
+        f"added_by_{name}_again": spent[name] / (known - spent[name])
+        for name in ("faiss_entity_linker", "relation_extractor")
+        if name in spent
+    }
+    if "faiss_entity_linker" in spent:
+        linking = spent["faiss_entity_linker"]
+        added["added_by_faiss_entity_linker_first"] = (linking + naming) / (known - linking)
+    return added
 
 
 def main() -> None:
@@ -127,7 +146,9 @@ def main() -> None:
         "docs_per_second_first": len(texts) / median["first"],
         "docs_per_second_again": len(texts) / median["again"],
     }
-    metrics.update({f"seconds_{k}": statistics.median(v) for k, v in parts.items()})
+    spent = {name: statistics.median(values) for name, values in parts.items()}
+    metrics.update({f"seconds_{name}": value for name, value in spent.items()})
+    metrics.update(added_time(spent))
     path = write_result(
         arguments.name,
         benchmark="pipeline_overhead",

@@ -39,6 +39,11 @@ MergeXrefs = Annotated[
         "--merge-xrefs", help="Join concepts of different sources by their cross-references"
     ),
 ]
+Mentions = Annotated[
+    list[Path] | None,
+    typer.Option("--mentions", "-m", help="Corpus (.spacy) whose linked mentions are names"),
+]
+SpansKey = Annotated[str, typer.Option("--spans-key", "-k", help="Span group of the mentions")]
 ReportFile = Annotated[
     Path | None,
     typer.Option("--json", "-j", help="Write the report to this file", dir_okay=False),

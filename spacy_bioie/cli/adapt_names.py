@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from ._app import app
-from ._concept_options import Form, KeepSuppressed, Languages, SemanticTypes, Vocabularies
+from ._concept_options import (
+    Form,
+    KeepSuppressed,
+    Languages,
+    Mentions,
+    SemanticTypes,
+    SpansKey,
+    Vocabularies,
+)
 from ._step_options import (
     CheckpointEvery,
     Encoder,
@@ -39,16 +47,14 @@ def adapt_names_cli(
     vocabularies: Vocabularies = None,
     semantic_types: SemanticTypes = None,
     keep_suppressed: KeepSuppressed = False,
-    mentions: Annotated[
-        list[Path] | None,
-        typer.Option("--mentions", help="Corpus (.spacy) whose linked mentions are names, too"),
-    ] = None,
-    spans_key: Annotated[
-        str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
-    ] = "sc",
+    mentions: Mentions = None,
+    spans_key: SpansKey = "sc",
     pooling: Annotated[
         str, typer.Option("--pooling", help="cls or mean; build-kb has to be given the same")
     ] = "cls",
+    layers: Annotated[
+        int, typer.Option("--layers", help="Of the encoder, the first ones; 0 for all")
+    ] = 0,
     max_length: Annotated[
         int, typer.Option("--max-length", help="Word pieces of a name; the rest is cut off")
     ] = 64,
@@ -108,6 +114,7 @@ def adapt_names_cli(
             mentions=mentions or (),
             spans_key=spans_key,
             pooling=pooling,
+            layers=layers,
             max_length=max_length,
             batch_size=batch_size,
             epochs=epochs,

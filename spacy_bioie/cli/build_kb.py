@@ -11,10 +11,12 @@ from ._concept_options import (
     Form,
     KeepSuppressed,
     Languages,
+    Mentions,
     MergeXrefs,
     Quiet,
     ReportFile,
     SemanticTypes,
+    SpansKey,
     Vocabularies,
     print_report,
 )
@@ -35,13 +37,8 @@ def build_kb_cli(
     semantic_types: SemanticTypes = None,
     keep_suppressed: KeepSuppressed = False,
     merge_xrefs: MergeXrefs = False,
-    mentions: Annotated[
-        list[Path] | None,
-        typer.Option("--mentions", "-m", help="Corpus (.spacy) whose linked mentions are names"),
-    ] = None,
-    spans_key: Annotated[
-        str, typer.Option("--spans-key", "-k", help="Span group of the mentions")
-    ] = "sc",
+    mentions: Mentions = None,
+    spans_key: SpansKey = "sc",
     encoder: Annotated[
         str | None,
         typer.Option("--encoder", "-e", help="Name encoder: folder, hub name or package:NAME/DIR"),
@@ -52,6 +49,9 @@ def build_kb_cli(
     pooling: Annotated[
         str, typer.Option("--pooling", help="Of the name encoder: mean or cls")
     ] = "mean",
+    mixed_precision: Annotated[
+        bool, typer.Option("--mixed-precision", help="It computes in bfloat16, where that is fast")
+    ] = False,
     index: Annotated[
         str, typer.Option("--index", "-i", help="faiss index factory string")
     ] = "Flat",
@@ -121,6 +121,7 @@ def build_kb_cli(
             encoder=encoder,
             pooling=pooling,
             batch_size=batch_size,
+            mixed_precision=mixed_precision,
             index=index,
             search_parameters=search_parameters,
             train_sample=train_sample,

@@ -11,10 +11,12 @@ from ._concept_options import (
     Form,
     KeepSuppressed,
     Languages,
+    Mentions,
     MergeXrefs,
     Quiet,
     ReportFile,
     SemanticTypes,
+    SpansKey,
     Vocabularies,
     print_report,
 )
@@ -44,6 +46,8 @@ def update_kb_cli(
             "--merge", help="Pairs of ids, tab or comma between them; the first of each stays"
         ),
     ] = None,
+    mentions: Mentions = None,
+    spans_key: SpansKey = "sc",
     form: Form = None,
     languages: Languages = None,
     vocabularies: Vocabularies = None,
@@ -55,17 +59,19 @@ def update_kb_cli(
 ) -> None:
     """Change the concepts of a knowledge base without building it anew.
 
-    Concepts are removed first, then added, then merged. A record that is added with a known id is
-    joined with that concept; to replace one, remove it as well. Training mentions stay with their
-    concepts. Only names that are new are encoded, by the encoder inside KB; what the build learned
-    of its names (weights of n-grams, training of the index) stays. OUT_DIR is written beside and
-    renamed; a knowledge base that lies there is replaced.
+    Concepts are removed first, then added, then merged; further training mentions come last. A
+    record that is added with a known id is joined with that concept; to replace one, remove it as
+    well. Training mentions stay with their concepts. Only names that are new are encoded, by the
+    encoder inside KB; what the build learned of its names (weights of n-grams, training of the
+    index) stays. OUT_DIR is written beside and renamed; a knowledge base that lies there is
+    replaced.
 
     Exit codes: 0 if written, 1 if a file is unreadable or malformed or an id is not known, 2 for
     wrong usage.
     """
-    if not (add or remove or merge):
-        typer.echo("Error: expected at least one of --add, --remove and --merge.", err=True)
+    if not (add or remove or merge or mentions):
+        message = "Error: expected at least one of --add, --remove, --merge and --mentions."
+        typer.echo(message, err=True)
         raise typer.Exit(2)
     from ..kb.sources import Filters
     from ..kb.updating import write_updated_knowledge_base
@@ -77,6 +83,8 @@ def update_kb_cli(
             add=add or [],
             remove=remove,
             merge=merge,
+            mentions=mentions or [],
+            spans_key=spans_key,
             form=form,
             filters=Filters(
                 languages=languages or (),

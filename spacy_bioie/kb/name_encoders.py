@@ -15,6 +15,8 @@ from .encoder_files import EncoderFiles
 from .lexical import normalise_rows
 
 POOLINGS = ("mean", "cls")
+# So many batches of names are cut into word pieces at a time, and ordered by their number
+CHUNK_BATCHES = 64
 
 
 class NameEncoder(Protocol):
@@ -56,7 +58,10 @@ class TransformerNameEncoder:
     name: a folder, a name on the model hub, or ``package:PYTHON_PACKAGE/FOLDER``.
     pooling: ``mean`` over all word pieces, or ``cls``, the first one.
     max_length: a name is cut after this many word pieces.
-    batch_size: names in one forward pass; names are sorted by length first.
+    batch_size: names of ``max_length`` word pieces in one forward pass, or as many more shorter
+        ones; names of like length go together.
+    mixed_precision: bfloat16 where the hardware has instructions for it, which halves the time.
+        Vectors then depend a little on the batch.
 
     The model is loaded at the first call that needs it, on the device that spaCy uses.
     """
@@ -68,6 +73,7 @@ class TransformerNameEncoder:
         pooling: str = "mean",
         max_length: int = 64,
         batch_size: int = 64,
+        mixed_precision: bool = False,
         dims: Optional[int] = None,
     ):
         if pooling not in POOLINGS:
@@ -81,6 +87,7 @@ class TransformerNameEncoder:
         self.pooling = pooling
         self.max_length = max_length
         self.batch_size = batch_size
+        self.mixed_precision = mixed_precision
         self._dims = dims
         self._model: Any = None
         self._tokenizer: Any = None
@@ -98,16 +105,16 @@ class TransformerNameEncoder:
         if not len(names):
             return out
         self._load()
-        # By length, then by text: a name then meets the same batch whatever the order of the names
+        # By length, then by text: a name then meets the same others whatever their order
         order = sorted(range(len(names)), key=lambda i: (len(names[i]), names[i]))
-        batches: Any = range(0, len(names), self.batch_size)
+        chunk = self.batch_size * CHUNK_BATCHES
+        chunks: Any = [order[begin : begin + chunk] for begin in range(0, len(names), chunk)]
         if progress:
             from tqdm import tqdm
 
-            batches = tqdm(batches, desc="Encoding names", unit="batch")
-        for begin in batches:
-            rows = order[begin : begin + self.batch_size]
-            out[rows] = self._encode_batch([names[i] for i in rows])
+            chunks = tqdm(chunks, desc="Encoding names", unit_scale=chunk, unit="name")
+        for rows in chunks:
+            out[rows] = self._encode_chunk([names[i] for i in rows])
         return normalise_rows(out)
 
     def settings(self) -> Dict[str, Any]:
@@ -116,6 +123,7 @@ class TransformerNameEncoder:
             "pooling": self.pooling,
             "max_length": self.max_length,
             "batch_size": self.batch_size,
+            "mixed_precision": self.mixed_precision,
             "dims": self.dims,
         }
 
@@ -127,23 +135,23 @@ class TransformerNameEncoder:
         self._model.save_pretrained(str(folder), safe_serialization=True)
         self._tokenizer.save_pretrained(str(folder))
 
-    def _encode_batch(self, names: List[str]) -> numpy.ndarray:
+    def _encode_chunk(self, names: List[str]) -> numpy.ndarray:
         import torch
         from thinc.util import get_torch_default_device
 
         device = get_torch_default_device()
         if self._model.device.type != device.type:
             self._model.to(device)
-        pieces = self._tokenizer(
-            names,
-            padding=True,
-            truncation=True,
-            max_length=self.max_length,
-            return_tensors="pt",
-        ).to(device)
         with torch.inference_mode():
-            hidden = self._model(**pieces).last_hidden_state
-            vectors = pool_pieces(hidden, pieces["attention_mask"], self.pooling)
+            vectors = pooled_names(
+                self._model,
+                self._tokenizer,
+                names,
+                pooling=self.pooling,
+                max_length=self.max_length,
+                max_batch_pieces=self.batch_size * self.max_length,
+                mixed_precision=self.mixed_precision,
+            )
         return vectors.cpu().numpy()
 
     def _load(self) -> None:
@@ -171,12 +179,21 @@ class TransformerNameEncoder:
         )
 
 
-def load_without_pooler(source: str) -> Tuple[Any, Any]:
-    """Read the tokenizer and the transformer of a folder, or of a name on the model hub."""
+def load_without_pooler(source: str, layers: int = 0) -> Tuple[Any, Any]:
+    """Read the tokenizer and the transformer of a folder, or of a name on the model hub.
+
+    layers: only so many, the first ones, are kept; 0 keeps all. Raises ValueError where the
+        transformer has fewer.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
     config = AutoConfig.from_pretrained(source)
+    if layers:
+        there = config.num_hidden_layers
+        if not 0 < layers <= there:
+            raise ValueError(f"layers is {layers}: expected 1 to {there}, or 0 for all of them.")
+        config.num_hidden_layers = layers
     with quiet_transformers():  # that the pooler's weights are not used is meant so
         try:
             # A pooler that a checkpoint lacks would be drawn at random, and saved so
@@ -184,6 +201,46 @@ def load_without_pooler(source: str) -> Tuple[Any, Any]:
         except TypeError:
             model = AutoEncoder.from_pretrained(source, config=config)
     return tokenizer, model
+
+
+def pooled_names(
+    model: Any,
+    tokenizer: Any,
+    names: Sequence[str],
+    *,
+    pooling: str,
+    max_length: int,
+    max_batch_pieces: int,
+    mixed_precision: bool,
+) -> Any:
+    """Vectors of names, in passes of names of like length, on the model's device.
+
+    max_length: word pieces of a name. max_batch_pieces: padded word pieces of one pass.
+    mixed_precision: see ``half_precision``.
+    RETURNS: a tensor (names, width), not normalised; gradients pass.
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from ..models.half_precision import half_precision
+    from ..models.length_buckets import make_buckets
+
+    pad = tokenizer.pad_token_id or 0
+    encoded = tokenizer(
+        list(names), truncation=True, max_length=max_length, return_token_type_ids=False
+    )["input_ids"]
+    buckets = make_buckets([len(ids) for ids in encoded], max_batch_pieces)
+    pooled = []
+    for bucket in buckets:
+        rows = [torch.as_tensor(encoded[i]) for i in bucket]
+        ids = pad_sequence(rows, batch_first=True, padding_value=pad).to(model.device)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        mask = mask.to(model.device)
+        with half_precision(model.device, mixed_precision):
+            output = model(input_ids=ids, attention_mask=mask)
+        pooled.append(pool_pieces(output.last_hidden_state, mask, pooling))
+    order = numpy.argsort(numpy.concatenate(buckets))
+    return torch.cat(pooled)[torch.as_tensor(order, device=model.device)]
 
 
 def pool_pieces(hidden: Any, attention_mask: Any, pooling: str) -> Any:
@@ -214,11 +271,19 @@ def load_name_encoder(settings: Dict[str, Any], folder: Path) -> NameEncoder:
 
 
 def TransformerNameEncoder_v1(
-    name: str, pooling: str = "mean", max_length: int = 64, batch_size: int = 64
+    name: str,
+    pooling: str = "mean",
+    max_length: int = 64,
+    batch_size: int = 64,
+    mixed_precision: bool = False,
 ) -> NameEncoder:
     """Create ``spacy_bioie.TransformerNameEncoder.v1``, see ``TransformerNameEncoder``."""
     return TransformerNameEncoder(
-        name, pooling=pooling, max_length=max_length, batch_size=batch_size
+        name,
+        pooling=pooling,
+        max_length=max_length,
+        batch_size=batch_size,
+        mixed_precision=mixed_precision,
     )
 
 

@@ -77,6 +77,7 @@ class UpdateReport(Report):
     or an earlier record of the same id. merged_concepts: joined with another by a pair of ids or
     by a cross-reference; unused_xrefs, left_out, empty_names: as in ``BuildReport``.
     removed_concepts: taken out, with as many training mentions as removed_mentions says.
+    added_mentions: training mentions with a concept id that came in.
     added_names: turned into vectors and indexed; removed_names: no concept has them any more.
     unused_vectors: in the index, of names that this update or an earlier one removed, where the
     index is of a kind that cannot drop them; only building anew does. examples: for some of these.
@@ -93,6 +94,7 @@ class UpdateReport(Report):
     empty_names: int
     removed_concepts: int
     removed_mentions: int
+    added_mentions: int
     added_names: int
     removed_names: int
     unused_vectors: int

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Set, 
 import numpy
 from spacy.vocab import Vocab
 
+from ..annotation import SPANS_KEY
 from .building import open_sources, with_main_ids
 from .concepts import Concept
 from .findings import Findings
@@ -17,7 +18,7 @@ from .report import UpdateReport, sorted_examples
 from .sources import Filters
 from .sources.source import Source
 from .tables import KnowledgeTables
-from .training_names import TrainingNames
+from .training_names import TrainingNames, read_training_names
 from .writing import write_report
 
 
@@ -27,6 +28,8 @@ def update_knowledge_base(
     add: Iterable[Union[str, Path, Concept, Iterable[Concept]]] = (),
     remove: Union[Path, Iterable[str]] = (),
     merge: Union[Path, Iterable[Tuple[str, str]]] = (),
+    mentions: Union[TrainingNames, Iterable[Union[str, Path]]] = (),
+    spans_key: str = SPANS_KEY,
     form: Optional[str] = None,
     filters: Optional[Filters] = None,
     merge_xrefs: bool = False,
@@ -34,7 +37,8 @@ def update_knowledge_base(
 ) -> Tuple[FaissKnowledgeBase, UpdateReport]:
     """A changed knowledge base. The one that is given stays as it is; nothing is saved.
 
-    Concepts are removed first, then others are added, then pairs are merged.
+    Concepts are removed first, then others are added, then pairs are merged, and at last mentions
+    join what training mentions have said.
 
     add: sources of concepts, as ``build_knowledge_base`` takes them. A record whose id is that of
         a known concept is joined with it; to replace a concept, remove it as well.
@@ -42,6 +46,7 @@ def update_knowledge_base(
     merge: pairs of ids, or a file with two ids a line between them a tab or a comma. The concept
         of the first id stays and gets names, types, cross-references and training mentions of the
         second, whose id becomes another id of it.
+    mentions, spans_key: further training mentions, as ``build_knowledge_base`` takes them.
     form, filters: of the files to add, see ``build_knowledge_base``.
     merge_xrefs: join what is added with known concepts, and with each other, by cross-references;
         known concepts are not joined with each other.
@@ -53,7 +58,7 @@ def update_knowledge_base(
     lexical part (their inverse document frequency), and the training of the index.
 
     Raises ValueError that names place and id where a concept to remove or to merge is not known,
-    and what ``build_knowledge_base`` raises of sources.
+    and what ``build_knowledge_base`` raises of sources and mentions.
     """
     findings = Findings()
     concepts = {row: kb.tables.concept(row) for row in range(len(kb))}
@@ -80,13 +85,20 @@ def update_knowledge_base(
     others = {other for concept in sourced.values() for other in concept.alt_ids}
     trained = {i: concept for i, concept in trained.items() if i not in others}
 
+    if not isinstance(mentions, TrainingNames):
+        mentions = read_training_names(mentions, spans_key)
+    more = with_main_ids(mentions, [*sourced.values(), *trained.values()])
+    for concept in more.new_concepts([*sourced, *trained]):
+        findings.note("added_concepts", concept.concept_id)
+        added.append(concept.concept_id)
+        trained[concept.concept_id] = concept
     by_id = sorted({**sourced, **trained}.items())
     updated = [concept for _, concept in by_id]
-    mentions = TrainingNames()
+    evidence = TrainingNames(counts=more.counts.copy())
     for (name, label, concept_id), count in left.items():
-        mentions.counts[(name, label, _follow(main, concept_id))] += count
-    mentions = with_main_ids(mentions, updated)
-    tables = KnowledgeTables.build(updated, mentions.counts, set(trained))
+        evidence.counts[(name, label, _follow(main, concept_id))] += count
+    evidence = with_main_ids(evidence, updated)
+    tables = KnowledgeTables.build(updated, evidence.counts, set(trained))
     result, n_added = _with_tables(kb, tables, progress)
     n_known = len(kb.tables.names)
     return result, UpdateReport(
@@ -101,6 +113,7 @@ def update_knowledge_base(
         empty_names=findings.counts["empty_names"],
         removed_concepts=len(gone),
         removed_mentions=sum(counts.values()) - sum(left.values()),
+        added_mentions=sum(more.counts.values()),
         added_names=n_added,
         removed_names=n_known - (len(tables.names) - n_added),
         unused_vectors=result.index.unused if result.index is not None else 0,
@@ -123,7 +136,7 @@ def write_updated_knowledge_base(
         complete.
     remove, merge: files, see ``update_knowledge_base``.
     report: JSON file for what is returned.
-    settings: the other arguments of ``update_knowledge_base``, such as ``add``.
+    settings: the other arguments of ``update_knowledge_base``, such as ``add`` and ``mentions``.
 
     RETURNS: what has changed.
     Raises ValueError and OSError as ``update_knowledge_base`` and ``FaissKnowledgeBase`` do.

@@ -17,6 +17,7 @@ def write_knowledge_base(
     encoder: Optional[str] = None,
     pooling: str = "mean",
     batch_size: int = 64,
+    mixed_precision: bool = False,
     report: Optional[Union[str, Path]] = None,
     **settings: Any,
 ) -> BuildReport:
@@ -25,8 +26,8 @@ def write_knowledge_base(
     out_dir: folder to write; it takes its place when it is complete. A knowledge base that is
         there is replaced.
     sources: files of concepts, see ``read_concepts``.
-    encoder, pooling, batch_size: of the name encoder, see ``TransformerNameEncoder``; without
-        ``encoder`` names are compared by their spelling alone.
+    encoder, pooling, batch_size, mixed_precision: of the name encoder, see
+        ``TransformerNameEncoder``; without ``encoder`` names are compared by their spelling alone.
     report: JSON file for what is returned.
     settings: the other arguments of ``build_knowledge_base``, such as ``mentions`` and ``index``.
 
@@ -35,7 +36,9 @@ def write_knowledge_base(
     """
     name_encoder = None
     if encoder is not None:
-        name_encoder = TransformerNameEncoder(encoder, pooling=pooling, batch_size=batch_size)
+        name_encoder = TransformerNameEncoder(
+            encoder, pooling=pooling, batch_size=batch_size, mixed_precision=mixed_precision
+        )
     kb, counts = build_knowledge_base(sources, name_encoder=name_encoder, **settings)
     kb.to_disk(out_dir)
     if report is not None:

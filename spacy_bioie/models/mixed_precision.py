@@ -20,6 +20,7 @@ from thinc.shims.shim import Shim
 from thinc.types import ArgsKwargs
 
 from .encoder_classes import AutoEncoder
+from .half_precision import cpu_has_bfloat16
 from .lora import add_lora, has_lora, merged_state
 
 
@@ -131,13 +132,6 @@ def _sparse_gradient(words: Optional[torch.nn.Embedding]) -> Iterator[None]:
         yield
     finally:
         words.sparse = before
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether bfloat16 is fast on this CPU (AVX512-BF16 or AMX)."""
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    found = (getattr(torch.cpu, check, None) for check in checks)
-    return any(check() for check in found if check is not None)
 
 
 def encoder_layer(

@@ -1,9 +1,8 @@
 """The steps of a training of an encoder outside of a pipeline: rates, checkpoints, restart."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Union
 
 from ..formats.atomic import replacing
 from .saved_pipeline import folder_to_replace
@@ -119,18 +118,6 @@ def run_steps(
                 _write_checkpoint(checkpoint, known, learning, optimizer, losses)
     checkpoint.unlink(missing_ok=True)
     return losses
-
-
-@contextmanager
-def half_precision(device: Any, enabled: bool) -> Iterator[None]:
-    """bfloat16 where it is enabled and the device has instructions for it."""
-    import torch
-
-    from ..models.mixed_precision import cpu_has_bfloat16
-
-    has = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bfloat16()
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled and has):
-        yield
 
 
 def summary(losses: List[float], parts: int = 20) -> List[float]:

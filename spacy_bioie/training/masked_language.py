@@ -14,7 +14,6 @@ from .encoder_steps import (
     StepSettings,
     check_output,
     checkpoint_of,
-    half_precision,
     run_steps,
     save_encoder,
     summary,
@@ -212,6 +211,8 @@ def _parts(rows: Rows, max_batch_pieces: int) -> Iterator[slice]:
 def _loss(model: Any, rows: Rows, masked: Masked, part: slice, device: Any, mixed: bool) -> Any:
     """The summed cross-entropy of the masked pieces of some rows."""
     import torch
+
+    from ..models.half_precision import half_precision
 
     chosen = torch.as_tensor(masked.chosen[part], device=device)
     inputs = torch.as_tensor(masked.inputs[part], device=device)

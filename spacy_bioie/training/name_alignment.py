@@ -19,14 +19,13 @@ from ..kb.building import open_sources, with_main_ids
 from ..kb.concepts import Concept
 from ..kb.findings import Findings
 from ..kb.merging import merge_by_id
-from ..kb.name_encoders import POOLINGS, load_without_pooler, pool_pieces
+from ..kb.name_encoders import POOLINGS, load_without_pooler, pooled_names
 from ..kb.sources import Filters
 from ..kb.training_names import TrainingNames, read_training_names
 from .encoder_steps import (
     StepSettings,
     check_output,
     checkpoint_of,
-    half_precision,
     run_steps,
     save_encoder,
     summary,
@@ -46,6 +45,7 @@ def adapt_names(
     mentions: Union[TrainingNames, Iterable[Union[str, Path]]] = (),
     spans_key: str = SPANS_KEY,
     pooling: str = "cls",
+    layers: int = 0,
     max_length: int = 64,
     batch_size: int = 128,
     epochs: int = 1,
@@ -67,6 +67,8 @@ def adapt_names(
     form, filters, mentions, spans_key: see ``build_knowledge_base``. What training mentions call a
         concept is a synonym, too.
     pooling: ``cls`` or ``mean``; give the same to ``build_knowledge_base``.
+    layers: only so many of the encoder's, the first ones, are kept and trained; 0 keeps all. Names
+        are short, and fewer layers read them in less time.
     max_length: word pieces of a name, the rest is cut off.
     batch_size: pairs in a step.
     epochs: times that all pairs are seen. max_steps: steps at most, 0 for all.
@@ -97,7 +99,8 @@ def adapt_names(
         raise ValueError(f"alpha is {alpha} and beta {beta}: expected them above 0.")
     settings.check()
     output = check_output(output)
-    model = NameModel(encoder, pooling, max_length, max_batch_pieces, settings.mixed_precision)
+    mixed = settings.mixed_precision
+    model = NameModel(encoder, pooling, max_length, max_batch_pieces, mixed, layers=layers)
     if not isinstance(mentions, TrainingNames):
         mentions = read_training_names(mentions, spans_key)
     names = _read_names(sources, form, filters or Filters(), mentions, settings.progress)
@@ -128,7 +131,7 @@ def adapt_names(
         settings,
         checkpoint=checkpoint_of(output),
         identity={
-            **{"encoder": encoder, "pooling": pooling, "max_length": max_length},
+            **{"encoder": encoder, "layers": layers, "pooling": pooling, "max_length": max_length},
             **{"batch_size": batch_size, "margin": margin, "alpha": alpha, "beta": beta},
             **{"base": base, "learn_rate": settings.learn_rate, "warmup": settings.warmup},
             **{"weight_decay": settings.weight_decay, "seed": settings.seed},
@@ -196,21 +199,27 @@ class NameModel:
     """The transformer that is trained, and how its vectors are made."""
 
     def __init__(
-        self, name: str, pooling: str, max_length: int, max_batch_pieces: int, mixed: bool
+        self,
+        name: str,
+        pooling: str,
+        max_length: int,
+        max_batch_pieces: int,
+        mixed: bool,
+        *,
+        layers: int = 0,
     ):
         from thinc.util import get_torch_default_device
 
         from ..models.windows import count_positions
 
         try:
-            self.tokenizer, transformer = load_without_pooler(resolve_encoder(name))
+            self.tokenizer, transformer = load_without_pooler(resolve_encoder(name), layers)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"The encoder '{name}' cannot be loaded: expected a folder with a saved "
                 f"transformers model and its tokenizer, or a name on a hub. {error}"
             ) from error
-        self.device = get_torch_default_device()
-        self.transformer = transformer.to(self.device)
+        self.transformer = transformer.to(get_torch_default_device())
         self.pooling = pooling
         self.max_length = min(max_length, count_positions(transformer) or max_length)
         self.max_batch_pieces = max_batch_pieces
@@ -219,26 +228,16 @@ class NameModel:
     def vectors(self, texts: Sequence[str]) -> Any:
         """Vectors of length 1, in passes of names of like length: a tensor (names, width)."""
         import torch
-        from torch.nn.utils.rnn import pad_sequence
 
-        from ..models.length_buckets import make_buckets
-
-        pad = self.tokenizer.pad_token_id or 0
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self.max_length, return_token_type_ids=False
-        )["input_ids"]
-        buckets = make_buckets([len(ids) for ids in encoded], self.max_batch_pieces)
-        pooled = []
-        for bucket in buckets:
-            rows = [torch.as_tensor(encoded[i]) for i in bucket]
-            ids = pad_sequence(rows, batch_first=True, padding_value=pad).to(self.device)
-            mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-            mask = mask.to(self.device)
-            with half_precision(self.device, self.mixed):
-                output = self.transformer(input_ids=ids, attention_mask=mask)
-            pooled.append(pool_pieces(output.last_hidden_state, mask, self.pooling))
-        order = numpy.argsort(numpy.concatenate(buckets))
-        vectors = torch.cat(pooled)[torch.as_tensor(order, device=self.device)]
+        vectors = pooled_names(
+            self.transformer,
+            self.tokenizer,
+            texts,
+            pooling=self.pooling,
+            max_length=self.max_length,
+            max_batch_pieces=self.max_batch_pieces,
+            mixed_precision=self.mixed,
+        )
         return torch.nn.functional.normalize(vectors, dim=1)
 
 

@@ -51,12 +51,12 @@ def test_build_with_encoder_and_other_index(source, tmp_path):
     encoder = make_tiny_bert(tmp_path / "encoder")
     result = run(
         *(tmp_path / "kb", source, "--encoder", encoder, "--index", "SQ8", "--quiet"),
-        *("--lexical-weight", "0", "--pooling", "cls", "--batch-size", "2"),
+        *("--lexical-weight", "0", "--pooling", "cls", "--batch-size", "2", "--mixed-precision"),
     )
     assert (result.exit_code, result.stdout) == (0, "")
     kb = load_knowledge_base(tmp_path / "kb")(Vocab())
     assert kb.entity_vector_length == 32 and not kb.index.is_exact
-    assert kb.vectorizer.encoder.pooling == "cls"
+    assert kb.vectorizer.encoder.pooling == "cls" and kb.vectorizer.encoder.mixed_precision
     assert kb.search(["beta"])[0][0][0] == "B"
 
 

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import spacy
+from spacy.tokens import DocBin, Span
 from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
@@ -57,6 +59,21 @@ def test_options_of_sources(folder):
     assert result.exit_code == 1 and "can be filtered by keep_suppressed" in result.output
 
 
+def test_mentions(folder):
+    nlp = spacy.blank("en")
+    doc = nlp("malaise and mischief")
+    doc.spans["m"] = [Span(doc, 0, 1, "DDF", kb_id="C3"), Span(doc, 2, 3, "DDF", kb_id="N9")]
+    DocBin(docs=[doc]).to_disk(folder / "more.spacy")
+    mentions = ("--mentions", str(folder / "more.spacy"))
+    result = run(folder, *mentions)
+    assert result.exit_code == 1 and "no Doc has the span group 'sc'" in result.output
+    result = run(folder, *mentions, "--spans-key", "m")
+    assert result.exit_code == 0 and "added mentions" in result.stdout, result.output
+    kb = load_knowledge_base(folder / "out")(Vocab())
+    assert kb.training_mentions("C3") == 1 and kb.concept("N9").name == "mischief"
+    assert kb.search(["malaise"], ["DDF"])[0][0][0] == "C3"
+
+
 def test_few_unused_vectors_are_not_told(folder):
     (folder / "gone").write_text("C2\n")
     result = run(folder, "--remove", str(folder / "gone"))
@@ -65,7 +82,7 @@ def test_few_unused_vectors_are_not_told(folder):
 
 def test_failures_write_nothing(folder):
     result = run(folder)
-    assert result.exit_code == 2 and "one of --add, --remove and --merge" in result.output
+    assert result.exit_code == 2 and "one of --add, --remove, --merge and" in result.output
     (folder / "gone").write_text("C9\n")
     for args, message in (
         (("--remove", str(folder / "gone")), "gone', line 1: expected the id of a concept"),

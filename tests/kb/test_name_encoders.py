@@ -8,7 +8,9 @@ from spacy_bioie.kb.name_encoders import (
     TransformerNameEncoder,
     TransformerNameEncoder_v1,
     load_name_encoder,
+    load_without_pooler,
 )
+from spacy_bioie.models import half_precision
 
 NAMES = ["gut microbiota", "depression", "a much longer name of a disease", "x", "depression s"]
 
@@ -34,6 +36,32 @@ def test_mean_pooling_against_the_model_itself(encoder_dir):
     for pooling, expected in (("mean", hidden.mean(0)), ("cls", hidden[0])):
         vector = TransformerNameEncoder(encoder_dir, pooling=pooling).encode(NAMES[:1])[0]
         numpy.testing.assert_allclose(vector, expected / expected.norm(), atol=1e-5)
+
+
+def test_mixed_precision(encoder_dir, tmp_path, monkeypatch):
+    whole = TransformerNameEncoder(encoder_dir).encode(NAMES)
+    encoder = TransformerNameEncoder_v1(encoder_dir, mixed_precision=True)
+    monkeypatch.setattr(half_precision, "cpu_has_bfloat16", lambda: False)
+    numpy.testing.assert_array_equal(encoder.encode(NAMES), whole)
+    monkeypatch.setattr(half_precision, "cpu_has_bfloat16", lambda: True)
+    half = encoder.encode(NAMES)
+    assert half.dtype == numpy.float32 and 1e-5 < abs(half - whole).max() < 0.02
+    encoder.save(tmp_path / "saved")
+    loaded = load_name_encoder(encoder.settings(), tmp_path / "saved")
+    assert loaded.mixed_precision
+    numpy.testing.assert_array_equal(loaded.encode(NAMES), half)
+
+
+def test_first_layers(encoder_dir):
+    from transformers import AutoModel
+
+    whole = AutoModel.from_pretrained(encoder_dir)
+    _, cut = load_without_pooler(encoder_dir, layers=1)
+    assert len(whole.encoder.layer) == 2 and len(cut.encoder.layer) == 1
+    for name, weights in cut.state_dict().items():
+        assert weights.equal(whole.state_dict()[name]), name
+    with pytest.raises(ValueError, match="layers is 3: expected 1 to 2, or 0 for all of them"):
+        load_without_pooler(encoder_dir, layers=3)
 
 
 def test_saved_files_outlive_their_folder(encoder_dir, tmp_path):

@@ -12,6 +12,7 @@ from spacy_bioie.kb import (
     building,
     update_knowledge_base,
 )
+from spacy_bioie.kb.training_names import TrainingNames
 from spacy_bioie.kb.updating import write_updated_knowledge_base
 
 from .builders import CONCEPTS, ids, make_kb
@@ -80,6 +81,7 @@ def test_added_concepts_are_as_if_built(kb, build_alike, tmp_path):
         "empty_names": 0,
         "removed_concepts": 0,
         "removed_mentions": 0,
+        "added_mentions": 0,
         "added_names": 3,
         "removed_names": 0,
         "unused_vectors": 0,
@@ -134,6 +136,30 @@ def test_merged_concepts(kb):
     other, _ = update_knowledge_base(kb, merge=[("N2", "N1")])
     assert other.concept("N1").names == ("pit", "sadness") and other.training_mentions("N1") == 3
     assert not other.tables.official[other.tables.name_concepts.offsets[-2]]
+
+
+def test_more_mentions_are_as_if_built(kb, build_alike, tmp_path):
+    more = [
+        ("Low mood", "DDF", "C1"),
+        ("low  mood", "DDF", "C3"),
+        ("Bug", "bacteria", "C4"),
+        ("the glums", "DDF", "C1"),
+        ("sadness", "DDF", "N1"),
+        ("hole", "place", "N3"),
+        ("hole", "place", ""),
+    ]
+    names = TrainingNames()
+    for mention in more:
+        names.add(*mention)
+    updated, report = update_knowledge_base(kb, mentions=names)
+    assert_same(updated, build_alike(kb, CONCEPTS, [*MENTIONS, *more]), tmp_path)
+    assert updated.concept("N3").name == "hole" and "N3" not in kb
+    assert (report.added_mentions, report.added_concepts, report.added_names) == (6, 1, 2)
+    assert names.counts[("low mood", "DDF", "C1")] == 1  # what is given stays as it is
+    # a concept that is merged or removed in the same call takes its mentions along
+    merged, _ = update_knowledge_base(kb, remove=["C3"], merge=[("C1", "N1")], mentions=names)
+    counts = [merged.training_mentions(concept_id) for concept_id in ("C1", "C3")]
+    assert counts == [7, 1] and merged.concept("N1").concept_id == "C1"
 
 
 def test_cross_references_of_what_is_added(kb):

@@ -17,7 +17,7 @@ from spacy_bioie.models.candidate_reranker import (
     group_cross_entropy,
     is_fitted,
 )
-from spacy_bioie.models.mixed_precision import cpu_has_bfloat16
+from spacy_bioie.models.half_precision import cpu_has_bfloat16
 from tests.tiny_encoder import make_tiny_bert
 from tests.tiny_encoders import make_tiny_t5, make_tiny_xlm_roberta
 

@@ -10,7 +10,7 @@ from spacy.vocab import Vocab
 from thinc.api import Adam
 
 from spacy_bioie.models.contextual_mention_encoder import ContextualMentionEncoder_v1
-from spacy_bioie.models.mixed_precision import cpu_has_bfloat16
+from spacy_bioie.models.half_precision import cpu_has_bfloat16
 from tests.tiny_encoder import make_tiny_bert
 
 WIDTH = 32

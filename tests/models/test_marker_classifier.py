@@ -16,9 +16,9 @@ from thinc.api import Adam
 
 from spacy_bioie.models import encoded_rows
 from spacy_bioie.models.candidates import pair_candidates
+from spacy_bioie.models.half_precision import cpu_has_bfloat16
 from spacy_bioie.models.marker_classifier import MarkerClassifier_v1
 from spacy_bioie.models.marker_module import NEVER
-from spacy_bioie.models.mixed_precision import cpu_has_bfloat16
 from spacy_bioie.models.relation_schema import RelationSchema
 from tests.tiny_encoder import make_tiny_bert
 

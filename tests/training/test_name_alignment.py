@@ -208,6 +208,7 @@ def test_wrong_settings(bert, tmp_path):
         ({"epochs": 0}, "epochs is 0, max_steps 0"),
         ({"held_out": 1.0}, "held_out 1.0"),
         ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"layers": 3}, "layers is 3: expected 1 to 2"),
     ):
         with pytest.raises(ValueError, match=message):
             adapt_names(CONCEPTS, tmp_path / "out", bert, **settings)
@@ -228,7 +229,7 @@ def test_command_gives_an_encoder_for_build_kb(bert, tmp_path):
     source.write_text("".join(json.dumps(c.to_record()) + "\n" for c in CONCEPTS))
     result = run(
         *("adapt-names", source, tmp_path / "adapted", "--encoder", bert, "--epochs", "3"),
-        *("--held-out", "0.3", "--seed", "4", "--pooling", "cls"),
+        *("--held-out", "0.3", "--seed", "4", "--pooling", "cls", "--layers", "1"),
         *("--json", tmp_path / "report.json"),
     )
     assert result.exit_code == 0, result.output
@@ -237,6 +238,7 @@ def test_command_gives_an_encoder_for_build_kb(bert, tmp_path):
     assert report == json.loads((tmp_path / "report.json").read_text())
     assert report["steps"] == 3 and report["held_out_concepts"] == 1
     assert not (tmp_path / "adapted.checkpoint").exists()
+    assert json.loads((tmp_path / "adapted" / "config.json").read_text())["num_hidden_layers"] == 1
     result = run(
         *("build-kb", tmp_path / "kb", source, "--encoder", tmp_path / "adapted", "-q"),
         *("--pooling", "cls"),

@@ -260,7 +260,7 @@ def test_gutbrainie_runs_on_a_folder_of_the_release(small_release, workspaces):
     platinum = json.loads((small_release / TRAIN.format("platinum")).read_text(encoding="utf8"))
     held_out = workspace.project / "assets" / "splits" / "gutbrainie_held_out.txt"
     held_out.write_text("\n".join(list(platinum)[:2]) + "\n", encoding="utf8")
-    workspace.run_project("gutbrainie", gutbrainie=small_release, adapt_steps=2)
+    workspace.run_project("gutbrainie", gutbrainie=small_release, adapt_layers=1, adapt_steps=2)
     check_metrics(workspace, "gutbrainie")
     workspace.run("-c", "import en_bioie_gutbrain")
     docs = DocBin().from_disk(workspace.project / "corpus" / "gutbrainie" / "train.spacy")
