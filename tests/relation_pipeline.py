@@ -1,12 +1,13 @@
 """Pipelines that relate the words of a small vocabulary, and examples to train them."""
 
+import pytest
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
-from spacy_bioie.annotation import Mention, set_mentions, set_relations
+from spacy_bioie.annotation import Mention, get_relation_rows, set_mentions, set_relations
 
 LABELS = {
     "butyrate": "chemical",
@@ -116,3 +117,40 @@ def train(nlp, examples, steps, rate=0.003):
     for _ in range(steps):
         losses = nlp.update(examples, sgd=optimizer, losses={})
     return losses[NAME]
+
+
+def texts():
+    """Of TRAIN."""
+    return [text for text, _ in TRAIN]
+
+
+def relations_of(doc):
+    """Relations as (head token, predicate, tail token)."""
+    return sorted((r.head.start, r.label, r.tail.start) for r in doc._.relations)
+
+
+def expected(nlp):
+    """The relations of TRAIN, see ``relations_of``."""
+    return [relations_of(eg.reference) for eg in make_examples(nlp)]
+
+
+def assert_same_rows(one, other):
+    """Two documents have the same relations, with scores that hardly differ."""
+    rows, others = get_relation_rows(one), get_relation_rows(other)
+    assert [row[:3] for row in rows] == [row[:3] for row in others]
+    assert [row[3] for row in rows] == pytest.approx([row[3] for row in others], abs=1e-5)
+
+
+def gradients(nlp, pipe):
+    """Of all parameters of a component."""
+    model = nlp.get_pipe(pipe).model
+    found = [
+        node.get_grad(name).copy()
+        for node in model.walk()
+        for name in node.grad_names
+        if node.has_grad(name)
+    ]
+    for node in model.walk():
+        for shim in node.shims:
+            found += [p.grad.numpy().copy() for p in shim._model.parameters() if p.grad is not None]
+    return found

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ._pipeline_options import GpuId as GpuId
+
 Output = Annotated[
     Path, typer.Argument(metavar="OUTPUT_FOLDER", help="Folder for the trained encoder")
 ]
@@ -31,7 +33,6 @@ Resume = Annotated[
 FullPrecision = Annotated[
     bool, typer.Option("--full-precision", help="No bfloat16 where the hardware has it")
 ]
-GpuId = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")]
 ReportFile = Annotated[
     Path | None,
     typer.Option("--json", "-j", help="Write the report to this file too", dir_okay=False),

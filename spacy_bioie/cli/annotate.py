@@ -7,16 +7,17 @@ from typing import Annotated, Optional
 import typer
 
 from ._app import app
+from ._pipeline_options import Pipeline, SpansKey
 
 
 @app.command("annotate")
 def annotate_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
+    pipeline: Pipeline,
     path: Annotated[
         Optional[Path],
         typer.Argument(help="Text: a title, a line break, an abstract. By default standard input"),
     ] = None,
-    spans_key: Annotated[str, typer.Option(help="Key of the mentions in doc.spans")] = "sc",
+    spans_key: SpansKey = "sc",
 ) -> None:
     """Print the mentions, concepts and relations that a trained pipeline finds in a text.
 

@@ -8,30 +8,24 @@ from typing import Annotated, List, Optional
 import typer
 
 from ._app import app
-from ._step_options import GpuId, Quiet
+from ._pipeline_options import BatchSize, GpuId, MinScore, PipelineOrEnsemble, Quiet, SpansKey
 
 
 @app.command("complete-labels")
 def complete_labels_cli(
-    pipeline: Annotated[
-        str, typer.Argument(help="Name or folder of a trained pipeline, or of an ensemble")
-    ],
+    pipeline: PipelineOrEnsemble,
     corpus: Annotated[Path, typer.Argument(help="Annotated documents (.spacy)")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
     labels: Annotated[
         Optional[List[str]],
         typer.Option("--label", help="To be added; by default all that the corpus lacks"),
     ] = None,
-    min_score: Annotated[
-        float, typer.Option("--min-score", min=0, max=1, help="Least score of a mention")
-    ] = 0.5,
+    min_score: MinScore = 0.5,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Also where a mention of the corpus stands")
     ] = False,
-    spans_key: Annotated[
-        str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
-    ] = "sc",
-    batch_size: Annotated[int, typer.Option(min=1, help="Documents in a batch")] = 32,
+    spans_key: SpansKey = "sc",
+    batch_size: BatchSize = 32,
     gpu_id: GpuId = -1,
     quiet: Quiet = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from ._app import app
+from ._pipeline_options import SpansKey
 
 
 class FormatName(StrEnum):
@@ -72,9 +73,7 @@ def convert_cli(
             help="List of bad annotations (.tsv, .jsonl) to leave out or change",
         ),
     ] = None,
-    spans_key: Annotated[
-        str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
-    ] = "sc",
+    spans_key: SpansKey = "sc",
     tier: Annotated[
         Optional[str],
         typer.Option("--tier", help="Quality of the annotation, such as gold (docbin, jsonl)"),

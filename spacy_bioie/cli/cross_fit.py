@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ._app import app
+from ._pipeline_options import GpuId
 
 
 @app.command(
@@ -34,7 +35,7 @@ def cross_fit_cli(
     code: Annotated[
         Path | None, typer.Option("--code", "-c", help="Python file with registered functions")
     ] = None,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    gpu_id: GpuId = -1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No output of training")] = False,
 ) -> None:
     """Find mentions in the training documents with pipelines that did not see them.

@@ -8,6 +8,7 @@ import typer
 from wasabi import Printer
 
 from ._app import app
+from ._pipeline_options import Quiet
 
 
 class TaskName(StrEnum):
@@ -61,7 +62,7 @@ def evaluate_cli(
         bool,
         typer.Option("--any-labels", help="Accept labels and predicates unknown to GutBrainIE"),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score predictions by GutBrainIE's official rules or strictly, as sets, or by BioNNE-L's.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ._app import app
+from ._pipeline_options import BatchSize, GpuId, Pipeline, Processes, Quiet, SpansKey
 
 
 class Format(StrEnum):
@@ -17,17 +18,17 @@ class Format(StrEnum):
 
 @app.command("predict")
 def predict_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
+    pipeline: Pipeline,
     articles: Annotated[
         Path, typer.Argument(help="GutBrainIE's articles JSON, a text file or a folder of .txt")
     ],
     out_dir: Annotated[Path, typer.Argument(help="Folder to write to", file_okay=False)],
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write")] = Format.jsonl,
-    spans_key: Annotated[str, typer.Option(help="Key of the mentions in doc.spans")] = "sc",
-    batch_size: Annotated[int, typer.Option(min=1, help="Documents in a batch")] = 32,
-    n_process: Annotated[int, typer.Option("--n-process", "-n", help="Processes")] = 1,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    spans_key: SpansKey = "sc",
+    batch_size: BatchSize = 32,
+    n_process: Processes = 1,
+    gpu_id: GpuId = -1,
+    quiet: Quiet = False,
 ) -> None:
     """Annotate articles and write one file for each task, or one JSONL file with everything.
 

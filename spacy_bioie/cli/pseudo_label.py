@@ -9,6 +9,15 @@ from typing import Annotated, List, Optional
 import typer
 
 from ._app import app
+from ._pipeline_options import (
+    BatchSize,
+    GpuId,
+    MinScore,
+    PipelineOrEnsemble,
+    Processes,
+    Quiet,
+    SpansKey,
+)
 
 
 class Unsure(StrEnum):
@@ -18,9 +27,7 @@ class Unsure(StrEnum):
 
 @app.command("pseudo-label")
 def pseudo_label_cli(
-    pipeline: Annotated[
-        str, typer.Argument(help="Name or folder of a trained pipeline, or of an ensemble")
-    ],
+    pipeline: PipelineOrEnsemble,
     texts: Annotated[
         List[Path],
         typer.Argument(
@@ -30,9 +37,7 @@ def pseudo_label_cli(
         ),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
-    min_score: Annotated[
-        float, typer.Option("--min-score", min=0, max=1, help="Least score of a mention")
-    ] = 0.0,
+    min_score: MinScore = 0.0,
     unsure: Annotated[
         Unsure,
         typer.Option("--unsure", help="Left out for a mention below that: it, or its document"),
@@ -56,13 +61,11 @@ def pseudo_label_cli(
     limit: Annotated[
         Optional[int], typer.Option("--limit", min=1, help="Documents to write at most")
     ] = None,
-    spans_key: Annotated[
-        str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")
-    ] = "sc",
-    batch_size: Annotated[int, typer.Option(min=1, help="Documents in a batch")] = 32,
-    n_process: Annotated[int, typer.Option("--n-process", "-n", help="Processes")] = 1,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    spans_key: SpansKey = "sc",
+    batch_size: BatchSize = 32,
+    n_process: Processes = 1,
+    gpu_id: GpuId = -1,
+    quiet: Quiet = False,
 ) -> None:
     """Annotate raw texts with a trained pipeline and write what is sure as a training corpus.
 

@@ -2,12 +2,12 @@
 
 import json
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ._app import app
+from ._pipeline_options import GpuId, HeldOut, Pipeline, Quiet, TunedFolder
 
 
 class MetricName(StrEnum):
@@ -25,8 +25,8 @@ class InputName(StrEnum):
 
 @app.command("tune-relations")
 def tune_relations_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
-    corpus: Annotated[Path, typer.Argument(help="Held-out documents (.spacy)")],
+    pipeline: Pipeline,
+    corpus: HeldOut,
     metric: Annotated[
         MetricName, typer.Option("--metric", "-m", help="Level of relations to do best at")
     ] = MetricName.tm,
@@ -45,15 +45,12 @@ def tune_relations_cli(
             "--tolerance", min=0, help="Standard errors that a lower threshold may cost in F1"
         ),
     ] = 0.0,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for the tuned pipeline", file_okay=False),
-    ] = None,
+    output: TunedFolder = None,
     component: Annotated[
         str | None, typer.Option("--component", help="Name of the relation component")
     ] = None,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    gpu_id: GpuId = -1,
+    quiet: Quiet = False,
 ) -> None:
     """Choose the thresholds of relations that give the best micro-F1 on held-out documents.
 

@@ -1,18 +1,18 @@
 """``python -m spacy bioie tune-spans``: calibrate and choose thresholds on held-out documents."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ._app import app
+from ._pipeline_options import GpuId, HeldOut, Pipeline, Quiet, TunedFolder
 
 
 @app.command("tune-spans")
 def tune_spans_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
-    corpus: Annotated[Path, typer.Argument(help="Held-out documents (.spacy)")],
+    pipeline: Pipeline,
+    corpus: HeldOut,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Set the temperature of the probabilities first")
     ] = False,
@@ -22,15 +22,12 @@ def tune_spans_cli(
     min_gold: Annotated[
         int, typer.Option("--min-gold", min=1, help="Gold mentions of a frequent label")
     ] = 5,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for the tuned pipeline", file_okay=False),
-    ] = None,
+    output: TunedFolder = None,
     component: Annotated[
         str | None, typer.Option("--component", help="Name of the nested_spancat")
     ] = None,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")] = False,
+    gpu_id: GpuId = -1,
+    quiet: Quiet = False,
 ) -> None:
     """Choose the thresholds of mentions that give the best strict micro-F1 on held-out documents.
 

@@ -12,6 +12,7 @@ from thinc.compat import has_torch_cuda_gpu
 
 from .faiss_backend import import_faiss
 from .flat_codes import FlatCodes
+from .product_check import check_products
 from .torch_search import TorchSearcher
 
 DEVICES = ("auto", "cpu", "gpu", "gpu_fp16")
@@ -108,9 +109,15 @@ class NameIndex:
             codes.reserve(n)
 
     def add(self, vectors: numpy.ndarray) -> None:
-        """Add the vectors of further names to an index that was not updated."""
+        """Add the vectors of further names to an index that was not updated.
+
+        Raises ValueError where faiss cannot add them, or the index does not give inner products.
+        """
         with self._refusals(f"{len(self)} vectors and {len(vectors)} more"):
+            is_first = not self.index.ntotal
             self.index.add(numpy.ascontiguousarray(vectors, dtype="float32"))
+            if is_first:
+                check_products(self.index, vectors)
         self._clone = None
 
     def updated(self, kept: numpy.ndarray, vectors: Iterable[numpy.ndarray]) -> "NameIndex":

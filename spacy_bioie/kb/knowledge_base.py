@@ -118,6 +118,11 @@ class FaissKnowledgeBase(KnowledgeBase):
             raise KeyError(f"The knowledge base has no concept '{concept_id}'.")
         return self.tables.concept(row)
 
+    def main_id(self, concept_id: str) -> str:
+        """The id that a concept has as a candidate; an id that is not known stays as it is."""
+        row = self.tables.concept_row(concept_id)
+        return self.tables.concept_ids[row] if row >= 0 else concept_id
+
     def training_mentions(self, concept_id: str) -> int:
         """How many training mentions a concept has; 0 for one that is not known."""
         row = self.tables.concept_row(concept_id)
@@ -289,10 +294,19 @@ class FaissKnowledgeBase(KnowledgeBase):
                 f"'{path}' is damaged: its tables or settings lack {error}, which knowledge bases "
                 "of this version have."
             ) from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"'{path / storage.META_FILE}' is damaged: its settings do not fit, {error}"
+            ) from None
         index = None
-        if (path / INDEX_FILE).is_file():
+        if len(tables.names):
+            if not (path / INDEX_FILE).is_file():
+                raise ValueError(f"'{path / INDEX_FILE}' is missing from the knowledge base.")
             index = NameIndex.read(path / INDEX_FILE, mmap=mmap, positions=positions)
-        self._set(self.vocab, tables, vectorizer, index)
+        try:
+            self._set(self.vocab, tables, vectorizer, index)
+        except ValueError as error:
+            raise ValueError(f"'{path}' is damaged: {error}") from None
         return self
 
     def to_bytes(self, **kwargs: Any) -> bytes:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 NAME_CEILING = 0.9
 # Of a mention and a name that are not equal, but have the same key (``fold_name``)
 FOLDED_SIMILARITY = 0.99
+# The most that a search gives another name: compressed vectors can have products above 1
+SEARCHED_CEILING = 0.9999
 # A concept seen n times in n training mentions of a name has the evidence n / (n + 0.5)
 EVIDENCE_SMOOTHING = 0.5
 
@@ -293,7 +295,9 @@ def _named_hits(
         filled = hits >= 0
         asked.append(numpy.nonzero(filled)[0])
         rows.append(hits[filled])
-        similarity.append(products[filled].astype("float64"))
+        # rows of names are never below 0, so that a name that is not known has no equal one
+        ceiling = numpy.where(hits == name_rows[:, None], 1.0, SEARCHED_CEILING)
+        similarity.append(numpy.minimum(products.astype("float64"), ceiling)[filled])
     return _greatest(
         numpy.concatenate(asked), numpy.concatenate(rows), numpy.concatenate(similarity), n
     )

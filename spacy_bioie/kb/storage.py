@@ -1,6 +1,7 @@
 """The folder of a saved knowledge base: written beside and renamed, checked when it is read.
 
-``meta.json`` holds the format and its version, settings, and size and SHA-256 of every other file.
+``meta.json`` holds the format and its version, settings, size and SHA-256 of every other file, and
+the SHA-256 of settings and list of files.
 """
 
 import hashlib
@@ -37,24 +38,31 @@ def write_folder(
     is something else than an absent or empty folder or a knowledge base.
     """
     path = Path(path)
-    _check_replaceable(path)
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    new, old = beside / "new", beside / "old"
     try:
-        new = beside / "new"
         new.mkdir()
         write_files(new)
         files = {name: _describe(new / name) for name in sorted(_files(new))}
         meta = {"format": FORMAT, "version": VERSION, "settings": settings, "files": files}
+        meta["sha256"] = _sha256_of_meta(meta)
         text = json.dumps(meta, indent=2, sort_keys=True, ensure_ascii=False)
         (new / META_FILE).write_text(text + "\n", encoding="utf8")
         if _holds(path, text, files):
             return
         if path.exists():
-            path.rename(beside / "old")
+            path.rename(old)
         new.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        # what was there before is never removed unless something stands in its place
+        if path.exists() or not old.exists():
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def read_meta(path: Union[str, Path]) -> Dict[str, Any]:
@@ -83,6 +91,18 @@ def read_meta(path: Union[str, Path]) -> Dict[str, Any]:
         )
     if not isinstance(meta.get("files"), dict) or not isinstance(meta.get("settings"), dict):
         raise ValueError(f'\'{file}\' is damaged: no objects "files" and "settings".')
+    # a folder that an earlier release wrote has no such checksum
+    if meta.get("sha256", _sha256_of_meta(meta)) != _sha256_of_meta(meta):
+        raise ValueError(
+            f"'{file}' is damaged: its settings and list of files are not those that were written, "
+            "their SHA-256 differs."
+        )
+    for name, described in meta["files"].items():
+        if not _is_description(described):
+            raise ValueError(
+                f"'{file}' is damaged: of '{name}' expected an object with \"bytes\" and "
+                f'"sha256", got {str(described)[:40]!r}.'
+            )
     return meta
 
 
@@ -150,7 +170,9 @@ def unpack_folder(files: Dict[str, bytes], path: Union[str, Path]) -> None:
         file.write_bytes(content)
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
+    """Raise ValueError where a path is something else than an absent or empty folder or a
+    knowledge base."""
     if not path.exists():
         return
     if not path.is_dir():
@@ -180,6 +202,20 @@ def _holds(path: Path, meta_text: str, files: Dict[str, Any]) -> bool:
 
 def _describe(file: Path) -> Dict[str, Any]:
     return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+
+
+def _is_description(described: Any) -> bool:
+    return (
+        isinstance(described, dict)
+        and isinstance(described.get("bytes"), int)
+        and isinstance(described.get("sha256"), str)
+    )
+
+
+def _sha256_of_meta(meta: Dict[str, Any]) -> str:
+    parts = [meta["settings"], meta["files"]]
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf8", errors="surrogatepass")).hexdigest()
 
 
 def _sha256(file: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, List, Tuple, Union
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
-from ..annotation import SPANS_KEY, get_mentions, mention_texts
+from ..annotation import SPANS_KEY, concept_ids, get_mentions, mention_texts
 from .concepts import Concept
 from .normalisation import normalise_name
 
@@ -27,13 +27,13 @@ class TrainingNames:
     unlinked: int = 0
 
     def add(self, text: str, label: str, concept_id: str) -> None:
-        """Count one mention."""
+        """Count one mention; of several concepts ("C1|C2") it is a name of each."""
         name = normalise_name(text)
-        if not concept_id or not name:
-            self.unlinked += 1
-            return
-        self.counts[(name, label, concept_id)] += 1
-        self.texts.setdefault(concept_id, Counter())[text] += 1
+        ids = concept_ids(concept_id) if name else []
+        self.unlinked += not ids
+        for each in ids:
+            self.counts[(name, label, each)] += 1
+            self.texts.setdefault(each, Counter())[text] += 1
 
     def add_docs(self, docs: Iterable[Doc], spans_key: str = SPANS_KEY) -> None:
         """Count the mentions of Docs."""

@@ -137,6 +137,10 @@ class AtlopModule(nn.Module):
         self.n_predicates = 0
         self.cutter: Any = None
 
+    @property
+    def sizes(self) -> Dict[str, Any]:
+        return {"n_predicates": self.n_predicates}
+
     def build(self, n_predicates: int) -> None:
         """Make the scorer anew, and read the encoder if there is none yet.
 

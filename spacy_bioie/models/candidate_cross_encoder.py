@@ -1,7 +1,6 @@
 """A reranker that reads each mention in its context together with each of its best candidates."""
 
 from contextlib import contextmanager
-from io import BytesIO
 from typing import Any, Dict, Iterator, List, Optional
 
 import numpy
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from .candidate_reranker import CandidateRows, Reranker, group_cross_entropy
 from .cross_encoder_module import CrossEncoderModule, CrossEncoderSettings
+from .own_encoder_layer import pack_parts, unpack_parts
 
 GRAD_CLIP = 1.0  # the largest L2 norm of all gradients
 
@@ -148,13 +148,7 @@ class CandidateCrossEncoder(Reranker):
         """Weights, encoder and tokenizer included."""
         stored: Dict[str, Any] = {}
         if self.module is not None:
-            buffer = BytesIO()
-            torch.save(self.module.head.state_dict(), buffer)
-            stored = {
-                "n_features": self.module.n_features,
-                "encoder": self.module.encoder.to_bytes(),
-                "head": buffer.getvalue(),
-            }
+            stored = pack_parts(self.module, "head")
         return srsly.msgpack_dumps({"candidate_cross_encoder": stored})
 
     def from_bytes(self, data: bytes) -> "CandidateCrossEncoder":
@@ -169,10 +163,7 @@ class CandidateCrossEncoder(Reranker):
         self.module = None
         if stored:
             module = CrossEncoderModule(self.settings)
-            module.encoder.from_bytes(stored["encoder"])
-            module.build(stored["n_features"])
-            state = torch.load(BytesIO(stored["head"]), map_location="cpu", weights_only=True)
-            module.head.load_state_dict(state)
+            unpack_parts(module, "head", stored)
             self.module = module.to(get_torch_default_device()).eval()
         return self
 

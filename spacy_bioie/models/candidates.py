@@ -1,9 +1,10 @@
 """Candidate pairs: the ordered pairs of mentions of a document for which a relation is legal."""
 
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy
+from spacy.tokens import Doc
 
 from ..annotation import MentionTable
 from .relation_schema import RelationSchema
@@ -93,6 +94,9 @@ class PairCandidates:
         wanted = numpy.asarray(heads, dtype="int64") * n + numpy.asarray(tails, dtype="int64")
         rows = numpy.minimum(numpy.searchsorted(keys, wanted), len(keys) - 1)
         return numpy.where(keys[rows] == wanted, rows, -1)
+
+
+PairInput = Tuple[List[Doc], PairCandidates]
 
 
 def pair_candidates(

@@ -1,13 +1,10 @@
 """Mentions in their context, from an encoder that reads each of them in an input of its own."""
 
-from io import BytesIO
 from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
-import srsly
 import torch
 from spacy.tokens import Doc
-from thinc.api import Model, PyTorchWrapper_v3
-from thinc.types import ArgsKwargs
+from thinc.api import Model
 from torch import Tensor, nn
 
 from ..annotation import MentionTable
@@ -16,6 +13,8 @@ from .input_rows import InputRows
 from .mention_encoder import MentionInput, MentionVectors, check_mentions, split_rows
 from .mention_inputs import POOLINGS, MentionReader
 from .own_encoder import OwnEncoder
+from .own_encoder_layer import own_encoder_layer
+from .sized_modules import build_parameters, built_module
 
 
 def ContextualMentionEncoder_v1(
@@ -68,12 +67,7 @@ def ContextualMentionEncoder_v1(
     )
     module.tokenizer_config = dict(tokenizer_config or {})
     module.transformer_config = dict(transformer_config or {})
-    encoder: Model = PyTorchWrapper_v3(
-        module,
-        convert_inputs=_convert_inputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
+    encoder = own_encoder_layer(module, "mention_head")
     return Model(
         "contextual_mention_encoder",
         forward,
@@ -112,6 +106,10 @@ class ContextualMentionModule(nn.Module):
         self.register_module("mention_head", None)
         self.n_out = 0
         self.reader: Optional[MentionReader] = None
+
+    @property
+    def sizes(self) -> Dict[str, Any]:
+        return {"n_out": self.n_out}
 
     def build(self, n_out: int) -> None:
         """Make the linear layer anew, and read the encoder if there is none yet.
@@ -166,10 +164,7 @@ def init(
             "ContextualMentionEncoder has no output width: expected nO to be set, as a "
             "faiss_entity_linker does from its knowledge base."
         )
-    shim: Any = model.get_ref("encoder").shims[0]
-    device = shim.device  # the default one while there are no parameters
-    shim._model.build(model.get_dim("nO"))
-    shim._model.to(device)
+    build_parameters(model.get_ref("encoder"), model.get_dim("nO"))
 
 
 def forward(
@@ -181,12 +176,7 @@ def forward(
     """
     docs, tables = inputs
     encoder = model.get_ref("encoder")
-    module: ContextualMentionModule = encoder.shims[0]._model
-    if not module.n_out:
-        raise ValueError(
-            "ContextualMentionEncoder: the model has no parameters yet, initialize or load it "
-            "first."
-        )
+    module: ContextualMentionModule = built_module(encoder, "ContextualMentionEncoder")
     check_mentions(tables, [len(doc) for doc in docs])
     sizes = [len(table) for table in tables]
     if not sum(sizes):
@@ -199,31 +189,3 @@ def forward(
         return inputs
 
     return split_rows(model.ops, vectors, sizes), backprop
-
-
-def _convert_inputs(
-    model: Model, X: InputRows, is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], None]]:
-    # plain arrays, no gradient goes back to them
-    return ArgsKwargs(args=(X,), kwargs={}), lambda d_inputs: None
-
-
-def _serialize(module: ContextualMentionModule) -> bytes:
-    stored: Dict[str, Any] = {"n_out": module.n_out, "encoder": module.encoder.to_bytes()}
-    if module.n_out:
-        buffer = BytesIO()
-        torch.save(module.mention_head.state_dict(), buffer)
-        stored["mention_head"] = buffer.getvalue()
-    return srsly.msgpack_dumps(stored)
-
-
-def _deserialize(
-    module: ContextualMentionModule, data: bytes, device: torch.device
-) -> ContextualMentionModule:
-    stored = srsly.msgpack_loads(data)
-    module.encoder.from_bytes(stored["encoder"])
-    if stored["n_out"]:
-        module.build(stored["n_out"])
-        state = torch.load(BytesIO(stored["mention_head"]), map_location="cpu", weights_only=True)
-        module.mention_head.load_state_dict(state)
-    return module.to(device)

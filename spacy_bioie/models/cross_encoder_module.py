@@ -90,6 +90,10 @@ class CrossEncoderModule(nn.Module):
         self.encoder.load(own.name, own.tokenizer_config, own.transformer_config, MARKERS)
         self.build(n_features)
 
+    @property
+    def sizes(self) -> Dict[str, Any]:
+        return {"n_features": self.n_features}
+
     def build(self, n_features: int) -> None:
         """Make the head anew."""
         own = self.settings

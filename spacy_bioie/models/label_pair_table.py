@@ -1,14 +1,11 @@
 """Relation scores from the labels of the mentions alone: the prior that every model has to beat."""
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
-from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .candidates import PairCandidates
-
-PairInput = Tuple[List[Doc], PairCandidates]
+from .candidates import PairInput
 
 
 def LabelPairTable_v1() -> Model[PairInput, Floats2d]:

@@ -1,15 +1,13 @@
 """Relation scores from an encoder that reads each candidate pair in an input of its own."""
 
-from io import BytesIO
-from typing import Any, Callable, Dict, Literal, Optional, Tuple
+from typing import Any, Dict, Literal, Optional
 
-import srsly
-import torch
-from thinc.api import Model, PyTorchWrapper_v3
-from thinc.types import ArgsKwargs, Floats2d
+from thinc.api import Model
+from thinc.types import Floats2d
 
-from .marker_module import MarkerInput, MarkerModule, MarkerSettings
-from .pair_classifier import PairInput
+from .candidates import PairInput
+from .marker_module import MarkerModule, MarkerSettings
+from .own_pair_model import own_pair_model
 
 
 def MarkerClassifier_v1(
@@ -65,87 +63,4 @@ def MarkerClassifier_v1(
         transformer_config=dict(transformer_config or {}),
     )
     settings.check()
-    scorer: Model = PyTorchWrapper_v3(
-        MarkerModule(settings),
-        convert_inputs=_convert_inputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
-    return Model(
-        "marker_classifier",
-        forward,
-        init=init,
-        layers=[scorer],
-        refs={"scorer": scorer},
-        dims={"nO": None},
-    )
-
-
-def init(model: Model, X: Optional[PairInput] = None, Y: Any = None) -> None:
-    """Read the encoder, if there is none yet, and size the scorer by the predicates of ``X``.
-
-    Raises ValueError where the encoder cannot be read or used.
-    """
-    if X is None:
-        raise ValueError(
-            "MarkerClassifier: predicates are unknown. Expected example documents with their "
-            "candidate pairs to initialize with."
-        )
-    _, candidates = X
-    shim: Any = model.get_ref("scorer").shims[0]
-    device = shim.device  # the default one while there are no parameters
-    module: MarkerModule = shim._model
-    module.build(candidates.n_predicates, candidates.predicates)
-    module.to(device)
-    model.set_dim("nO", candidates.n_predicates, force=True)
-
-
-def forward(
-    model: Model, X: PairInput, is_train: bool
-) -> Tuple[Floats2d, Callable[[Floats2d], PairInput]]:
-    docs, candidates = X
-    scorer = model.get_ref("scorer")
-    module: MarkerModule = scorer.shims[0]._model
-    if not module.n_predicates:
-        raise ValueError(
-            "MarkerClassifier: the model has no parameters yet, initialize or load it first."
-        )
-    if not len(candidates.pairs):
-        return model.ops.alloc2f(0, module.n_predicates), lambda d_logits: X
-    logits, backprop_scorer = scorer(module.prepare(docs, candidates), is_train)
-
-    def backprop(d_logits: Floats2d) -> PairInput:
-        backprop_scorer(d_logits)
-        return X
-
-    return logits, backprop
-
-
-def _convert_inputs(
-    model: Model, X: MarkerInput, is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], None]]:
-    # plain arrays, no gradient goes back to them
-    return ArgsKwargs(args=(X,), kwargs={}), lambda d_inputs: None
-
-
-def _serialize(module: MarkerModule) -> bytes:
-    stored: Dict[str, Any] = {
-        "n_predicates": module.n_predicates,
-        "predicates": module.predicates,
-        "encoder": module.encoder.to_bytes(),
-    }
-    if module.n_predicates:
-        buffer = BytesIO()
-        torch.save(module.pair_head.state_dict(), buffer)
-        stored["pair_head"] = buffer.getvalue()
-    return srsly.msgpack_dumps(stored)
-
-
-def _deserialize(module: MarkerModule, data: bytes, device: torch.device) -> MarkerModule:
-    stored = srsly.msgpack_loads(data)
-    module.encoder.from_bytes(stored["encoder"])
-    if stored["n_predicates"]:
-        module.build(stored["n_predicates"], stored["predicates"])
-        state = torch.load(BytesIO(stored["pair_head"]), map_location="cpu", weights_only=True)
-        module.pair_head.load_state_dict(state)
-    return module.to(device)
+    return own_pair_model("marker_classifier", "MarkerClassifier", MarkerModule(settings))

@@ -74,6 +74,10 @@ class MarkerModule(nn.Module):
         self.predicates: List[str] = []
         self.reader: Optional[PairReader] = None
 
+    @property
+    def sizes(self) -> Dict[str, Any]:
+        return {"n_predicates": self.n_predicates, "predicates": self.predicates}
+
     def build(self, n_predicates: int, predicates: Sequence[str]) -> None:
         """Make the scorer anew, and read the encoder if there is none yet.
 

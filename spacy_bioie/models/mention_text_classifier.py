@@ -1,6 +1,5 @@
 """Scores of mentions for each code of a closed set, from their texts alone."""
 
-from io import BytesIO
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy
@@ -8,7 +7,6 @@ import srsly
 import torch
 from spacy.tokens import Doc
 from thinc.api import Model, PyTorchWrapper_v3
-from thinc.types import ArgsKwargs
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -17,6 +15,8 @@ from ..translation import Translate, translate_texts
 from .length_buckets import PASS_COST_CPU, PASS_COST_GPU, make_buckets
 from .mention_encoder import MentionInput, MentionVectors, check_mentions, split_rows
 from .own_encoder import OwnEncoder
+from .own_encoder_layer import pack_parts, plain_inputs, unpack_parts
+from .sized_modules import build_parameters, built_module
 
 
 def MentionTextClassifier_v1(
@@ -75,7 +75,7 @@ def MentionTextClassifier_v1(
     )
     scorer: Model = PyTorchWrapper_v3(
         module,
-        convert_inputs=_convert_inputs,
+        convert_inputs=plain_inputs,
         serialize_model=_serialize,
         deserialize_model=_deserialize,
     )
@@ -119,6 +119,10 @@ class TextModule(nn.Module):
         self.max_length, self.batch_pieces = max_length, batch_pieces
         self.translate = translate
         self.n_codes = 0
+
+    @property
+    def sizes(self) -> Dict[str, Any]:
+        return {"n_codes": self.n_codes}
 
     def build(self, n_codes: int) -> None:
         """Make the layers anew, and read the encoder if there is none yet.
@@ -170,11 +174,7 @@ def init(model: Model, X: Optional[MentionInput] = None, Y: Any = None) -> None:
             "spacy_bioie.MentionTextClassifier.v1 does not know the number of codes: expected nO "
             "to be set, as a code_linker does from its labels."
         )
-    shim: Any = model.get_ref("scorer").shims[0]
-    device = shim.device  # the default one while there are no parameters
-    module: TextModule = shim._model
-    module.build(model.get_dim("nO"))
-    module.to(device)
+    build_parameters(model.get_ref("scorer"), model.get_dim("nO"))
 
 
 def forward(
@@ -187,11 +187,7 @@ def forward(
     docs, tables = inputs
     ops: Any = model.ops
     scorer = model.get_ref("scorer")
-    module: TextModule = scorer.shims[0]._model
-    if not module.n_codes:
-        raise ValueError(
-            "MentionTextClassifier: the model has no parameters yet, initialize or load it first."
-        )
+    module: TextModule = built_module(scorer, "MentionTextClassifier")
     check_mentions(tables, [len(doc) for doc in docs])
     texts = [text for doc, table in zip(docs, tables, strict=True) for text in _texts(doc, table)]
     distinct = list(dict.fromkeys(texts))
@@ -218,19 +214,8 @@ def _texts(doc: Doc, table: MentionTable) -> List[str]:
     ]
 
 
-def _convert_inputs(
-    model: Model, X: List[List[int]], is_train: bool
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], None]]:
-    # plain lists, no gradient goes back to them
-    return ArgsKwargs(args=(X,), kwargs={}), lambda d_inputs: None
-
-
 def _serialize(module: TextModule) -> bytes:
-    stored: Dict[str, Any] = {"n_codes": module.n_codes, "encoder": module.encoder.to_bytes()}
-    if module.n_codes:
-        buffer = BytesIO()
-        torch.save(module.head.state_dict(), buffer)
-        stored["head"] = buffer.getvalue()
+    stored = pack_parts(module, "head")
     translate: Any = module.translate
     if hasattr(translate, "to_bytes"):
         stored["translate"] = translate.to_bytes()
@@ -239,12 +224,8 @@ def _serialize(module: TextModule) -> bytes:
 
 def _deserialize(module: TextModule, data: bytes, device: torch.device) -> TextModule:
     stored = srsly.msgpack_loads(data)
-    module.encoder.from_bytes(stored["encoder"])
+    unpack_parts(module, "head", stored)
     translate: Any = module.translate
     if "translate" in stored and hasattr(translate, "from_bytes"):
         translate.from_bytes(stored["translate"])
-    if stored["n_codes"]:
-        module.build(stored["n_codes"])
-        state = torch.load(BytesIO(stored["head"]), map_location="cpu", weights_only=True)
-        module.head.load_state_dict(state)
     return module.to(device)

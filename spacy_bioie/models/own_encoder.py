@@ -8,7 +8,6 @@ source any more.
 """
 
 import tempfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from .encoder_classes import AutoEncoder, quiet_transformers
 from .forking import limit_threads_after_fork
 from .mixed_precision import cpu_has_bfloat16
+from .sized_modules import load_state, state_to_bytes
 from .windows import count_positions, load_encoder
 
 
@@ -109,9 +109,7 @@ class OwnEncoder(nn.Module):
         """Config, weights and tokenizer; nothing of them where nothing has been loaded."""
         stored: Dict[str, Any] = {}
         if self.is_loaded:
-            buffer = BytesIO()
-            torch.save(self.transformer.state_dict(), buffer)
-            stored = {"files": self._files(), "state": buffer.getvalue()}
+            stored = {"files": self._files(), "state": state_to_bytes(self.transformer)}
         return srsly.msgpack_dumps(stored)
 
     def from_bytes(self, data: bytes) -> "OwnEncoder":
@@ -128,8 +126,7 @@ class OwnEncoder(nn.Module):
             config = AutoConfig.from_pretrained(folder)
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.transformer = AutoEncoder.from_config(config, **self._attention_setting())
-        state = torch.load(BytesIO(stored["state"]), map_location="cpu", weights_only=True)
-        self.transformer.load_state_dict(state)
+        load_state(self.transformer, stored["state"])
         return self
 
     def _files(self) -> Dict[str, bytes]:

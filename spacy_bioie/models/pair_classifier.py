@@ -1,19 +1,18 @@
 """Relation scores of candidate pairs, in one pass over the token vectors of a batch."""
 
-from io import BytesIO
 from typing import Any, Callable, List, Optional, Tuple
 
 import numpy
 import torch
 from spacy.tokens import Doc
-from thinc.api import Model, PyTorchWrapper_v3
+from thinc.api import Model
 from thinc.types import ArgsKwargs, Floats2d
-from thinc.util import torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 from torch.utils.checkpoint import checkpoint
 
-from .candidates import PairCandidates
+from .candidates import PairInput
+from .flat_vectors import flat_vectors, width_of
 from .forking import limit_threads_after_fork
 from .listener import watch_gradient
 from .pair_attention import PairAttention, attended_context
@@ -24,8 +23,7 @@ from .pair_features import (
     pair_features,
     surroundings,
 )
-
-PairInput = Tuple[List[Doc], PairCandidates]
+from .sized_modules import build_parameters, built_module, sized_layer, vectors_to_torch
 
 
 class PairScorer(nn.Module):
@@ -140,11 +138,11 @@ class PairModule(nn.Module):
     def __init__(self, **settings: Any):
         super().__init__()
         self.settings = settings
-        self.sizes: Tuple[int, ...] = ()
+        self.sizes: List[int] = []
 
     def build(self, width: int, n_labels: int, n_predicates: int) -> None:
         """Make the parameters anew."""
-        self.sizes = (width, n_labels, n_predicates)
+        self.sizes = [width, n_labels, n_predicates]
         self.pair_head = PairScorer(*self.sizes, **self.settings)
 
     def forward(self, tokens: Tensor, mentions: Tensor, pairs: Tensor) -> Tensor:
@@ -205,12 +203,7 @@ def PairClassifier_v1(
         around=around,
         attention_heads=attention_heads,
     )
-    scorer: Model = PyTorchWrapper_v3(
-        module,
-        convert_inputs=_convert_inputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
+    scorer = sized_layer(module, _convert_inputs)
     return Model(
         "pair_classifier",
         forward,
@@ -229,20 +222,9 @@ def init(model: Model, X: Optional[PairInput] = None, Y: Any = None) -> None:
             "their candidate pairs to initialize with."
         )
     docs, candidates = X
-    tok2vec, scorer = model.get_ref("tok2vec"), model.get_ref("scorer")
-    tok2vec.initialize(X=docs)
-    width = tok2vec.maybe_get_dim("nO")
-    if width is None:
-        if not docs:
-            raise ValueError(
-                "PairClassifier: the width of the token vectors is unknown. Expected a tok2vec "
-                "layer with the dimension nO, or example documents to initialize with."
-            )
-        width = tok2vec.predict(docs[:1])[0].shape[1]
-    shim: Any = scorer.shims[0]
-    device = shim.device  # the default one while there are no parameters
-    shim._model.build(int(width), candidates.n_labels, candidates.n_predicates)
-    shim._model.to(device)
+    width = width_of(model, docs, "PairClassifier")
+    sizes = (width, candidates.n_labels, candidates.n_predicates)
+    build_parameters(model.get_ref("scorer"), *sizes)
     model.set_dim("nO", candidates.n_predicates, force=True)
 
 
@@ -250,25 +232,14 @@ def forward(
     model: Model, X: PairInput, is_train: bool
 ) -> Tuple[Floats2d, Callable[[Floats2d], PairInput]]:
     docs, candidates = X
-    tok2vec, scorer = model.get_ref("tok2vec"), model.get_ref("scorer")
-    module: PairModule = scorer.shims[0]._model
-    if not module.sizes:
-        raise ValueError(
-            "PairClassifier: the model has no parameters yet, initialize or load it first."
-        )
-    token_vectors, backprop_tok2vec = tok2vec(docs, is_train)
-    if docs:
-        flat = model.ops.xp.concatenate(token_vectors)
-    else:
-        flat = model.ops.alloc2f(0, module.sizes[0])
+    scorer = model.get_ref("scorer")
+    module: PairModule = built_module(scorer, "PairClassifier")
+    flat, backprop_tokens = flat_vectors(model, docs, module.sizes[0], is_train)
     positions = mention_positions(docs, candidates)
     logits, backprop_scorer = scorer((flat, positions, candidates.pairs), is_train)
 
     def backprop(d_logits: Floats2d) -> PairInput:
-        d_flat = backprop_scorer(d_logits)
-        borders = numpy.cumsum([len(doc) for doc in docs])[:-1].tolist()
-        d_tokens = model.ops.xp.split(d_flat, borders) if docs else []
-        return backprop_tok2vec(d_tokens), candidates
+        return backprop_tokens(backprop_scorer(d_logits)), candidates
 
     return logits, backprop
 
@@ -292,31 +263,5 @@ def _convert_inputs(
     model: Model, X: Tuple[Floats2d, numpy.ndarray, numpy.ndarray], is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
     tokens, positions, pairs = X
-    shim: Any = model.shims[0]
-    device = shim.device
-    single: Any = tokens.astype("float32", copy=False)  # whatever the encoder computes in
-    args = (
-        xp2torch(single, requires_grad=is_train, device=device),
-        torch.from_numpy(positions).to(device),
-        torch.from_numpy(pairs).to(device),
-    )
-
-    def from_torch(d_inputs: ArgsKwargs) -> Floats2d:
-        d_tokens: Any = torch2xp(d_inputs.args[0])
-        return d_tokens.astype(tokens.dtype, copy=False)
-
-    return ArgsKwargs(args=args, kwargs={}), from_torch
-
-
-def _serialize(module: PairModule) -> bytes:
-    buffer = BytesIO()
-    torch.save({"sizes": list(module.sizes), "state": module.state_dict()}, buffer)
-    return buffer.getvalue()
-
-
-def _deserialize(module: PairModule, data: bytes, device: torch.device) -> PairModule:
-    stored = torch.load(BytesIO(data), map_location=device, weights_only=True)
-    if stored["sizes"]:
-        module.build(*stored["sizes"])
-        module.load_state_dict(stored["state"])
-    return module.to(device)
+    others = (torch.from_numpy(positions), torch.from_numpy(pairs))
+    return vectors_to_torch(model, tokens, others, is_train)

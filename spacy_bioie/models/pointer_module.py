@@ -1,15 +1,16 @@
 """The torch part of the span pointer: scores of all spans up to a width, inside a thinc layer."""
 
-from io import BytesIO
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Callable, Dict, NamedTuple, Tuple
 
 import numpy
 import torch
-from thinc.api import Model, PyTorchWrapper_v3
+from thinc.api import Model
 from thinc.types import ArgsKwargs, Floats2d, Floats3d
-from thinc.util import get_torch_default_device, torch2xp, xp2torch
+from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from .sized_modules import sized_layer, vectors_to_torch
 
 RARE = -7.0  # log odds of a label before anything is known: one candidate in a thousand
 
@@ -54,6 +55,10 @@ class PointerModule(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.width = 0
         self.n_labels = 0
+
+    @property
+    def sizes(self) -> Dict[str, int]:
+        return {"width": self.width, "n_labels": self.n_labels}
 
     def build(self, width: int, n_labels: int) -> None:
         """Make the parameters anew for vectors of this width and this number of labels."""
@@ -124,16 +129,8 @@ class PointerModule(nn.Module):
 
 
 def pointer_layer(module: PointerModule) -> Model[PointerInput, Floats3d]:
-    """Wrap the module: from word vectors to scores (words, widths, labels), in float32.
-
-    The module's sizes are saved with its parameters, so that an empty one can be loaded.
-    """
-    return PyTorchWrapper_v3(
-        module,
-        convert_inputs=_convert_inputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
+    """Wrap the module: from word vectors to scores (words, widths, labels), in float32."""
+    return sized_layer(module, _convert_inputs)
 
 
 def pointer_module(layer: Model) -> PointerModule:
@@ -144,34 +141,6 @@ def pointer_module(layer: Model) -> PointerModule:
 def _convert_inputs(
     model: Model, X: PointerInput, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Floats2d]]:
-    vectors: Any = X.vectors
-    shim: Any = model.shims[0]
-    single = vectors.astype("float32", copy=False)  # whatever the encoder computes in
     # no column for widths that no span of the batch can have
     n_widths = min(pointer_module(model).max_width, int(X.room.max(initial=1)))
-    args = (
-        xp2torch(single, requires_grad=is_train, device=shim.device),
-        torch.from_numpy(X.room).to(shim.device),
-        n_widths,
-    )
-
-    def from_torch(d_inputs: ArgsKwargs) -> Floats2d:
-        d_vectors: Any = torch2xp(d_inputs.args[0])
-        return d_vectors.astype(vectors.dtype, copy=False)
-
-    return ArgsKwargs(args=args, kwargs={}), from_torch
-
-
-def _serialize(module: PointerModule) -> bytes:
-    buffer = BytesIO()
-    sizes = {"width": module.width, "n_labels": module.n_labels}
-    torch.save({"sizes": sizes, "state": module.state_dict()}, buffer)
-    return buffer.getvalue()
-
-
-def _deserialize(module: PointerModule, data: bytes, device: torch.device) -> PointerModule:
-    stored = torch.load(BytesIO(data), map_location=device, weights_only=True)
-    if stored["sizes"]["n_labels"]:
-        module.build(**stored["sizes"])
-        module.load_state_dict(stored["state"])
-    return module.to(device)
+    return vectors_to_torch(model, X.vectors, (torch.from_numpy(X.room), n_widths), is_train)

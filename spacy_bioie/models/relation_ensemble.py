@@ -3,14 +3,12 @@
 from typing import Any, Callable, List, Optional, Tuple
 
 import numpy
-from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .candidates import PairCandidates
+from .candidates import PairInput
 from .span_ensemble import normalised_weights
 
-PairInput = Tuple[List[Doc], PairCandidates]
 PRIORS = "prior_logits"
 TEMPERATURE = "temperature"
 _LEAST = 1e-12  # log odds of a probability of 0 or 1 would be infinite

@@ -2,16 +2,17 @@
 
 from typing import Any, Callable, List, Optional, Tuple
 
-import numpy
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .flat_vectors import flat_vectors, width_of
 from .forking import limit_threads_after_fork
 from .listener import watch_gradient
 from .pointer_head import Overlap, PointerHead, PointerScores, room
 from .pointer_losses import PointerLoss
 from .pointer_module import PointerInput, PointerModule, pointer_layer, pointer_module
+from .sized_modules import built_module
 from .span_head import SPAN_HEAD, TEMPERATURE, temperature_of
 
 
@@ -88,43 +89,24 @@ def SpanPointer_v1(
 
 def init(model: Model, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
     """Size the head by the vectors of ``tok2vec`` and by the dimension ``nO``, the labels."""
-    tok2vec, head = model.get_ref("tok2vec"), model.get_ref("head")
-    tok2vec.initialize(X=X)
-    width = tok2vec.maybe_get_dim("nO")
-    if width is None:
-        if not X:
-            raise ValueError(
-                "SpanPointer: the width of the token vectors is unknown. Expected a tok2vec layer "
-                "with the dimension nO, or example documents to initialize with."
-            )
-        width = tok2vec.predict(X[:1])[0].shape[1]
-    pointer_module(head).build(int(width), model.get_dim("nO"))
+    width = width_of(model, X, "SpanPointer")
+    pointer_module(model.get_ref("head")).build(width, model.get_dim("nO"))
 
 
 def forward(
     model: Model, docs: List[Doc], is_train: bool
 ) -> Tuple[PointerScores, Callable[[PointerScores], List[Doc]]]:
-    tok2vec, head = model.get_ref("tok2vec"), model.get_ref("head")
-    module = pointer_module(head)
-    if not module.n_labels:
-        raise ValueError(
-            "SpanPointer: the model has no parameters yet, initialize or load it first."
-        )
+    head = model.get_ref("head")
+    module: PointerModule = built_module(head, "SpanPointer")
     temperature = temperature_of(model)
     words = model.attrs[SPAN_HEAD].sequences(docs)
-    token_vectors, backprop_tok2vec = tok2vec(docs, is_train)
-    if docs:
-        flat = model.ops.xp.concatenate(token_vectors)
-    else:
-        flat = model.ops.alloc2f(0, module.width)
+    flat, backprop_tokens = flat_vectors(model, docs, module.width, is_train)
     rows = model.ops.asarray1i(words.token_rows)
     logits, backprop_head = head(PointerInput(flat[rows], room(words)), is_train)
 
     def backprop(d_scores: PointerScores) -> List[Doc]:
         d_flat = model.ops.xp.zeros_like(flat)
         d_flat[rows] = backprop_head(d_scores.logits)
-        borders = numpy.cumsum(words.doc_lengths)[:-1].tolist()
-        d_docs = model.ops.xp.split(d_flat, borders) if docs else []
-        return backprop_tok2vec(d_docs)
+        return backprop_tokens(d_flat)
 
     return PointerScores(words, logits, temperature), backprop

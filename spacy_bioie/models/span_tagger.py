@@ -2,14 +2,15 @@
 
 from typing import Any, Callable, List, Optional, Tuple
 
-import numpy
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .flat_vectors import flat_vectors, width_of
 from .forking import limit_threads_after_fork
 from .listener import watch_gradient
 from .losses import CrfLikelihood, TokenCrossEntropy
+from .sized_modules import built_module
 from .span_head import SPAN_HEAD, TEMPERATURE, temperature_of
 from .tag_schemes import N_ROLES, Scheme
 from .tagger_head import TaggerHead, TagScores
@@ -111,35 +112,18 @@ def SpanTagger_v1(
 
 def init(model: Model, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
     """Size the head by the vectors of ``tok2vec`` and by the dimension ``nO``, the labels."""
-    tok2vec, head = model.get_ref("tok2vec"), model.get_ref("head")
-    tok2vec.initialize(X=X)
-    width = tok2vec.maybe_get_dim("nO")
-    if width is None:
-        if not X:
-            raise ValueError(
-                "SpanTagger: the width of the token vectors is unknown. Expected a tok2vec layer "
-                "with the dimension nO, or example documents to initialize with."
-            )
-        width = tok2vec.predict(X[:1])[0].shape[1]
-    tagger_module(head).build(int(width), model.get_dim("nO"))
+    width = width_of(model, X, "SpanTagger")
+    tagger_module(model.get_ref("head")).build(width, model.get_dim("nO"))
 
 
 def forward(
     model: Model, docs: List[Doc], is_train: bool
 ) -> Tuple[TagScores, Callable[[TagScores], List[Doc]]]:
-    tok2vec, head = model.get_ref("tok2vec"), model.get_ref("head")
-    module = tagger_module(head)
-    if not module.n_labels:
-        raise ValueError(
-            "SpanTagger: the model has no parameters yet, initialize or load it first."
-        )
+    head = model.get_ref("head")
+    module: TaggerModule = built_module(head, "SpanTagger")
     temperature = temperature_of(model)
     words = model.attrs[SPAN_HEAD].sequences(docs)
-    token_vectors, backprop_tok2vec = tok2vec(docs, is_train)
-    if docs:
-        flat = model.ops.xp.concatenate(token_vectors)
-    else:
-        flat = model.ops.alloc2f(0, module.width)
+    flat, backprop_tokens = flat_vectors(model, docs, module.width, is_train)
     rows = model.ops.asarray1i(words.token_rows)
     (emissions, *rest), backprop_head = head(TaggerInput(flat[rows], words.lengths), is_train)
     n_crf = 3 if module.settings.decoder == "crf" else 0
@@ -148,9 +132,7 @@ def forward(
         d_words = backprop_head((d_scores.emissions, *d_scores.crf, *d_scores.learned))
         d_flat = model.ops.xp.zeros_like(flat)
         d_flat[rows] = d_words
-        borders = numpy.cumsum(words.doc_lengths)[:-1].tolist()
-        d_docs = model.ops.xp.split(d_flat, borders) if docs else []
-        return backprop_tok2vec(d_docs)
+        return backprop_tokens(d_flat)
 
     crf, learned = tuple(rest[:n_crf]), tuple(rest[n_crf:])
     scores = TagScores(words, module.n_labels, emissions, crf, learned, temperature)

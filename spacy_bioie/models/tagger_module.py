@@ -1,18 +1,18 @@
 """The torch part of the tagger: scores of tags from word vectors, inside a thinc layer."""
 
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any, Callable, Literal, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Literal, NamedTuple, Tuple
 
 import numpy
 import torch
-from thinc.api import Model, PyTorchWrapper_v3
+from thinc.api import Model
 from thinc.types import ArgsKwargs
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .crf import mask_illegal, pack, unpack
+from .sized_modules import sized_layer, vectors_to_torch
 from .tag_schemes import N_ROLES, Scheme
 
 Chains = Literal["joint", "per_label"]
@@ -59,6 +59,10 @@ class TaggerModule(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.width = 0
         self.n_labels = 0
+
+    @property
+    def sizes(self) -> Dict[str, int]:
+        return {"width": self.width, "n_labels": self.n_labels}
 
     def build(self, width: int, n_labels: int) -> None:
         """Make the parameters anew for vectors of this width and this number of labels."""
@@ -131,17 +135,8 @@ class TaggerModule(nn.Module):
 
 
 def tagger_layer(module: TaggerModule) -> Model[TaggerInput, Arrays]:
-    """Wrap the module: from word vectors to its tuple of arrays, in float32.
-
-    The module's sizes are saved with its parameters, so that an empty one can be loaded.
-    """
-    return PyTorchWrapper_v3(
-        module,
-        convert_inputs=_convert_inputs,
-        convert_outputs=_convert_outputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
-    )
+    """Wrap the module: from word vectors to its tuple of arrays, in float32."""
+    return sized_layer(module, _convert_inputs, _convert_outputs)
 
 
 def tagger_module(layer: Model) -> TaggerModule:
@@ -152,45 +147,18 @@ def tagger_module(layer: Model) -> TaggerModule:
 def _convert_inputs(
     model: Model, X: TaggerInput, is_train: bool
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], Any]]:
-    vectors, lengths = X
-    # sums over whole sequences need single precision, whatever the encoder computes in
-    single = vectors.astype("float32", copy=False)
-    tensor = xp2torch(single, requires_grad=is_train, device=_device(model))
-
-    def from_torch(d_inputs: ArgsKwargs) -> Any:
-        d_vectors: Any = torch2xp(d_inputs.args[0])
-        return d_vectors.astype(vectors.dtype, copy=False)
-
-    return ArgsKwargs(args=(tensor, lengths), kwargs={}), from_torch
+    # sums over whole sequences need single precision
+    return vectors_to_torch(model, X.vectors, (X.lengths,), is_train)
 
 
 def _convert_outputs(
     model: Model, inputs_outputs: Tuple[Any, Tuple[Tensor, ...]], is_train: bool
 ) -> Tuple[Arrays, Callable[[Arrays], ArgsKwargs]]:
     _, outputs = inputs_outputs
+    shim: Any = model.shims[0]
 
     def to_torch(d_outputs: Arrays) -> ArgsKwargs:
-        gradients = tuple(xp2torch(d, device=_device(model)) for d in d_outputs)
+        gradients = tuple(xp2torch(d, device=shim.device) for d in d_outputs)
         return ArgsKwargs(args=(outputs,), kwargs={"grad_tensors": gradients})
 
     return tuple(torch2xp(y) for y in outputs), to_torch
-
-
-def _device(model: Model) -> torch.device:
-    shim: Any = model.shims[0]
-    return shim.device
-
-
-def _serialize(module: TaggerModule) -> bytes:
-    buffer = BytesIO()
-    sizes = {"width": module.width, "n_labels": module.n_labels}
-    torch.save({"sizes": sizes, "state": module.state_dict()}, buffer)
-    return buffer.getvalue()
-
-
-def _deserialize(module: TaggerModule, data: bytes, device: torch.device) -> TaggerModule:
-    stored = torch.load(BytesIO(data), map_location=device, weights_only=True)
-    if stored["sizes"]["n_labels"]:
-        module.build(**stored["sizes"])
-        module.load_state_dict(stored["state"])
-    return module.to(device)

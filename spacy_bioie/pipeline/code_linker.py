@@ -2,7 +2,7 @@
 
 import warnings
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 from spacy.language import Language
@@ -10,13 +10,12 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
 from spacy.util import minibatch
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Model
 
 from ..annotation import (
     SPANS_KEY,
     Candidates,
     Mention,
-    concept_ids,
     document_codes,
     get_mentions,
     gold_mentions,
@@ -26,26 +25,18 @@ from ..annotation import (
 from ..kb.code_set import CodeSet
 from ..models.mention_encoder import MentionInput, MentionVectors, split_rows
 from .code_calibration import fit_temperature, softmax
+from .code_evaluation import score_gold_mentions
+from .code_targets import code_targets, reference_codes
+from .labelled_head import LabelledHead
 from .link_annotation import set_links
-from .trained_head import TrainedHead
+from .trained_head import hash_embed_cnn
 
-default_model_config = """
-[model]
-@architectures = "spacy_bioie.CodeClassifier.v1"
-hidden_width = 256
-dropout = 0.1
-
-[model.tok2vec]
-@architectures = "spacy.HashEmbedCNN.v2"
-pretrained_vectors = null
-width = 96
-depth = 2
-embed_size = 2000
-window_size = 1
-maxout_pieces = 3
-subword_features = true
-"""
-DEFAULT_CODE_LINKER_MODEL = Config().from_str(default_model_config)["model"]
+DEFAULT_CODE_LINKER_MODEL = {
+    "@architectures": "spacy_bioie.CodeClassifier.v1",
+    "hidden_width": 256,
+    "dropout": 0.1,
+    "tok2vec": hash_embed_cnn(2),
+}
 BATCH = 32  # documents at a time
 
 
@@ -92,7 +83,7 @@ def make_code_linker(
     )
 
 
-class CodeLinker(TrainedHead):
+class CodeLinker(LabelledHead):
     """Classifies the mentions of a span group into the codes of a closed set.
 
     The best code becomes ``span.kb_id_``, unless its probability is below the threshold; the best
@@ -103,6 +94,8 @@ class CodeLinker(TrainedHead):
     A mention of the references that has several codes ("I10|I50") divides its weight between them;
     one without a code teaches nothing.
     """
+
+    label_title = "code"
 
     def __init__(
         self,
@@ -153,39 +146,6 @@ class CodeLinker(TrainedHead):
             "temperature": 1.0,
             "labels": [],
         }
-
-    @property
-    def key(self) -> str:
-        """The key of the span group in ``doc.spans``."""
-        return str(self.cfg["spans_key"])
-
-    @property
-    def labels(self) -> Tuple[str, ...]:
-        """The codes, in the order in which they were added."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> List[str]:
-        """What ``spacy init labels`` writes and ``initialize`` takes."""
-        return list(self.labels)
-
-    def add_label(self, label: str) -> int:
-        """Add a code before the model is initialized.
-
-        RETURNS: 1, or 0 where the code is there already.
-        Raises ValueError for an empty code, and once the model has its size.
-        """
-        if not isinstance(label, str) or not label:
-            raise ValueError(
-                f"Component '{self.name}': the code is {label!r}, expected a string that is not "
-                "empty."
-            )
-        if label in self.labels:
-            return 0
-        self._allow_extra_label()
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
 
     def link(
         self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]
@@ -239,7 +199,8 @@ class CodeLinker(TrainedHead):
         """
         ops: Any = self.model.ops
         logits = ops.xp.concatenate(scores)
-        target = ops.asarray2f(self._targets([gold_mentions(eg, self.key) for eg in examples]))
+        mentions = [gold_mentions(eg, self.key) for eg in examples]
+        target = ops.asarray2f(code_targets(mentions, self.labels))
         learned = target.sum(axis=1, keepdims=True)  # 1 or 0
         n = max(float(learned.sum()), 1.0)
         found = ops.softmax(logits, axis=-1)
@@ -265,7 +226,7 @@ class CodeLinker(TrainedHead):
         where there is no code.
         """
         validate_get_examples(get_examples, "CodeLinker.initialize")
-        given = [code for eg in get_examples() for code in self._reference_codes(eg)]
+        given = list(reference_codes(self.key, get_examples()))
         if labels is None:
             labels = sorted(set(given)) if codes is None else codes.codes
         for label in labels:
@@ -300,7 +261,7 @@ class CodeLinker(TrainedHead):
         targets = list(rows)
         for batch in minibatch(examples, BATCH):
             mentions = [gold_mentions(eg, self.key) for eg in batch]
-            targets.append(self._targets(mentions) > 0)
+            targets.append(code_targets(mentions, self.labels) > 0)
             rows.append(self._logits([eg.predicted for eg in batch], mentions))
         target = numpy.concatenate(targets).astype(bool)
         learned = target.any(axis=1)
@@ -323,28 +284,14 @@ class CodeLinker(TrainedHead):
         the shared encoder.
         """
         from ..models.listener import require_encoder_output
-        from ..scoring.coding import score_document_codes
-        from ..scoring.links import score_candidates
 
         examples = list(examples)
-        figures = dict(super().score(examples, **kwargs))
-        docs = [eg.predicted for eg in examples]
+        figures = super().score(examples, **kwargs)
         try:
-            require_encoder_output(self.model, docs, self.name)
+            require_encoder_output(self.model, [eg.predicted for eg in examples], self.name)
         except ValueError:
             return figures
-        mentions = [gold_mentions(eg, self.key) for eg in examples]
-        found = self.link(docs, mentions)
-        gold = [mention.kb_id for row in mentions for mention in row]
-        figures.update(score_candidates(gold, [ranked for row in found for ranked in row]))
-        least = self.cfg["threshold"]
-        of_docs = score_document_codes(
-            [[code for mention in row for code in concept_ids(mention.kb_id)] for row in mentions],
-            [[code for (code, score), *_ in row if score >= least] for row in found],
-        )
-        for name, value in of_docs.items():
-            figures[name.replace("mlcx", "mlcx_gold")] = value
-        return figures
+        return {**figures, **score_gold_mentions(self, examples)}
 
     def _logits(self, docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]]) -> numpy.ndarray:
         """Of each code for the mentions of all documents: (mentions, codes)."""
@@ -357,23 +304,6 @@ class CodeLinker(TrainedHead):
         logits = self.model.predict((docs, [mention_table(row, {}) for row in mentions]))
         flat: Any = self.model.ops.xp.concatenate(logits)
         return self.model.ops.to_numpy(flat)
-
-    def _targets(self, mentions: Sequence[Sequence[Mention]]) -> numpy.ndarray:
-        """The weight of each code for the mentions of all documents: float32, (mentions, codes).
-
-        The rows of mentions without a code of the set are zeros.
-        """
-        index = {code: i for i, code in enumerate(self.labels)}
-        flat = [mention for row in mentions for mention in row]
-        target = numpy.zeros((len(flat), len(index)), dtype="float32")
-        for weights, mention in zip(target, flat, strict=True):
-            known = [index[code] for code in concept_ids(mention.kb_id) if code in index]
-            weights[known] = 1.0 / max(len(known), 1)
-        return target
-
-    def _reference_codes(self, example: Example) -> Iterator[str]:
-        for mention in get_mentions(example.reference, self.key):
-            yield from concept_ids(mention.kb_id)
 
     def _require_codes(self) -> None:
         if not self.labels:

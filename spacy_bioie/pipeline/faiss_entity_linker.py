@@ -1,5 +1,6 @@
 """The component ``faiss_entity_linker``: says which concept of a knowledge base a mention names."""
 
+import warnings
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence, Tuple
@@ -9,7 +10,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Model
 
 from ..annotation import (
     SPANS_KEY,
@@ -30,6 +31,7 @@ from .link_annotation import set_links
 from .linker_candidates import find_mention_candidates, same_text_groups, share_scores
 from .linker_context import context_cosines, search_by_projection, search_in_context
 from .linker_reranking import (
+    MIN_MENTIONS,
     after_rules,
     candidate_rows,
     fit_linker_reranker,
@@ -40,23 +42,13 @@ from .linker_settings import check_settings
 from .linker_storage import KnowledgeBasePipe
 from .linker_training import warn_of_unknown_concepts
 from .linking_objectives import ConceptContrast, LinkingObjective
+from .trained_head import hash_embed_cnn
 
-default_model_config = """
-[model]
-@architectures = "spacy_bioie.MentionEncoder.v1"
-hidden_width = 256
-
-[model.tok2vec]
-@architectures = "spacy.HashEmbedCNN.v2"
-pretrained_vectors = null
-width = 96
-depth = 2
-embed_size = 2000
-window_size = 1
-maxout_pieces = 3
-subword_features = true
-"""
-DEFAULT_LINKER_MODEL = Config().from_str(default_model_config)["model"]
+DEFAULT_LINKER_MODEL = {
+    "@architectures": "spacy_bioie.MentionEncoder.v1",
+    "hidden_width": 256,
+    "tok2vec": hash_embed_cnn(2),
+}
 
 
 @Language.factory(
@@ -209,8 +201,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
             where the component ``abbreviations`` has found what these stand for. See
             ``kb.linking.merge_mentions``.
         coherence: mentions of one document with the same normalised text and label get one
-            concept, unless their contexts disagree. Nothing but the context tells them apart, so
-            that it does nothing where ``context_weight`` is 0.
+            concept, or none, unless their contexts disagree. Nothing but the context tells them
+            apart, so that it does nothing where neither model nor reranker reads that.
         coherence_margin: a mention whose own best candidate beats the shared one by more than
             this keeps it, see ``share_scores``.
         n_negatives: in training, so many wrong candidates of a mention are set against its concept.
@@ -222,8 +214,9 @@ class FaissEntityLinker(KnowledgeBasePipe):
             ``score_pairs``, with their weights, order equal ones and say which candidates a
             cross-encoder reads. They are all there is without a reranker, and where ``search_by``
             is "context".
-        no_link: with a reranker, mentions whose most probable choice is none get no link. That
-            choice is a candidate then, with the id "".
+        no_link: mentions whose most probable choice, by the reranker, is none get no link. That
+            choice is a candidate then, with the id "". It needs a reranker, and one that has been
+            fitted: ``initialize`` warns where it has not.
         loss_weight: factor on the gradient, to balance components that share an encoder. The
             loss that is reported is without it.
         device: where names are searched: "cpu", "gpu", "gpu_fp16", or "auto", a GPU where there
@@ -262,11 +255,6 @@ class FaissEntityLinker(KnowledgeBasePipe):
         self.cfg: Dict[str, Any] = cfg
 
     @property
-    def key(self) -> str:
-        """The key of the span group in ``doc.spans``."""
-        return str(self.cfg["spans_key"])
-
-    @property
     def settings(self) -> LinkingSettings:
         """How candidates are found and weighed."""
         names = ("n_search", "prior_weight", "label_weight", "context_weight", "label_types")
@@ -290,9 +278,10 @@ class FaissEntityLinker(KnowledgeBasePipe):
             rows, ties = candidate_rows(kb, docs, mentions, pairs, scores), scores
             scale = self.cfg["context_weight"] / self.cfg["temperature"]
             scores, no_link = rerank(self.reranker, rows, context, scale)
-        if context is not None and self.cfg["coherence"]:
+        if self.cfg["coherence"]:
             groups = same_text_groups(docs, mentions)
-            scores = share_scores(pairs, scores, groups, self.cfg["coherence_margin"])
+            margin = self.cfg["coherence_margin"]
+            scores, no_link = share_scores(pairs, scores, groups, margin, no_link)
         n = sum(map(len, mentions))
         ranked = rank_candidates(kb, pairs, scores, n, self.cfg["top_k"], ties)
         if no_link is not None and self.cfg["no_link"]:
@@ -364,7 +353,8 @@ class FaissEntityLinker(KnowledgeBasePipe):
         kb_loader: makes the knowledge base, see ``load_knowledge_base``; without it the component
             keeps the one it has.
 
-        Warns where links of the examples name concepts that the knowledge base lacks. Raises
+        Warns where links of the examples name concepts that the knowledge base lacks, and where
+        ``no_link`` asks for a reranker that these examples were too few to fit. Raises
         ValueError where there is no knowledge base.
         """
         validate_get_examples(get_examples, "FaissEntityLinker.initialize")
@@ -391,6 +381,13 @@ class FaissEntityLinker(KnowledgeBasePipe):
                 self.settings,
                 expand=self.cfg["expand_abbreviations"],
             )
+        if self.cfg["no_link"] and not is_fitted(self.reranker):
+            warnings.warn(
+                f"Component '{self.name}': no_link is true, but there is no reranker that has "
+                f"been fitted (that takes {MIN_MENTIONS} mentions whose concept is a candidate): "
+                "no mention will go without a link.",
+                stacklevel=2,
+            )
         if nlp is not None:
             add_requirement(nlp.meta)
 
@@ -405,15 +402,15 @@ class FaissEntityLinker(KnowledgeBasePipe):
         from ..scoring.links import score_candidates
 
         examples = list(examples)
-        figures = dict(super().score(examples, **kwargs))
         kb = self.require_kb()
+        figures = dict(super().score(examples, main_id=kb.main_id, **kwargs))
         asked = self.cfg["context_weight"] or self.cfg["search_by"] != "name"
         if asked and not self._has_encoder_output(examples):
             return figures
         mentions = [gold_mentions(eg, self.key) for eg in examples]
         candidates = self.link([eg.predicted for eg in examples], mentions)
         pairs = [
-            (mention.kb_id, found)
+            (kb.main_id(mention.kb_id), found)
             for row, results in zip(mentions, candidates, strict=True)
             for mention, found in zip(row, results, strict=True)
             if mention.kb_id

@@ -58,20 +58,47 @@ def same_text_groups(docs: Sequence[Doc], mentions: Sequence[Sequence[Mention]])
 
 
 def share_scores(
-    pairs: CandidatePairs, scores: numpy.ndarray, groups: numpy.ndarray, margin: float
-) -> numpy.ndarray:
-    """Give the mentions of a group one concept: that of the highest sum of their scores.
+    pairs: CandidatePairs,
+    scores: numpy.ndarray,
+    groups: numpy.ndarray,
+    margin: float,
+    no_link: Optional[numpy.ndarray] = None,
+) -> Tuple[numpy.ndarray, Optional[numpy.ndarray]]:
+    """Give the mentions of a group one concept, or none: that of the highest sum of their scores.
 
     Their candidates get the mean of the group's scores (0 from a mention without the candidate).
     A mention whose own best candidate beats the group's by more than ``margin`` keeps its scores,
     and one that lacks the group's candidate does so, too.
 
-    scores: (pairs,). groups: of each mention, int64, (mentions,). RETURNS: scores, (pairs,).
+    scores: (pairs,). groups: of each mention, int64, (mentions,). no_link: (mentions,), the score
+        of having no concept, which then is a candidate as well.
+    RETURNS: scores, (pairs,), and those of no link, (mentions,), or None.
     """
+    if no_link is None:
+        return _shared(pairs.mentions, pairs.concepts, scores, groups, margin), None
+    none = pairs.concepts.max(initial=-1) + 1
+    both = _shared(
+        numpy.concatenate([pairs.mentions, numpy.arange(len(groups))]),
+        numpy.concatenate([pairs.concepts, numpy.full((len(groups),), none)]),
+        numpy.concatenate([scores, no_link]),
+        groups,
+        margin,
+    )
+    return both[: len(scores)], both[len(scores) :]
+
+
+def _shared(
+    mentions: numpy.ndarray,
+    concepts: numpy.ndarray,
+    scores: numpy.ndarray,
+    groups: numpy.ndarray,
+    margin: float,
+) -> numpy.ndarray:
+    """``share_scores`` of any choices. mentions, concepts: int64, like scores, (choices,)."""
     if not len(scores):
         return scores
-    n = int(pairs.concepts.max()) + 1
-    keys = groups[pairs.mentions] * n + pairs.concepts
+    n = int(concepts.max()) + 1
+    keys = groups[mentions] * n + concepts
     distinct, place = numpy.unique(keys, return_inverse=True)
     group = distinct // n
     means = numpy.bincount(place, weights=scores) / numpy.bincount(groups)[group]
@@ -80,12 +107,12 @@ def share_scores(
     shared = numpy.full((int(groups.max()) + 1,), -1, dtype="int64")
     shared[found] = distinct[order[first]]
     best = numpy.zeros((len(groups),))
-    numpy.maximum.at(best, pairs.mentions, scores)
+    numpy.maximum.at(best, mentions, scores)
     of_shared = numpy.full((len(groups),), -numpy.inf)
-    hit = keys == shared[groups[pairs.mentions]]
-    of_shared[pairs.mentions[hit]] = scores[hit]
+    hit = keys == shared[groups[mentions]]
+    of_shared[mentions[hit]] = scores[hit]
     agreed = best - of_shared <= margin
-    return numpy.where(agreed[pairs.mentions], means[place], scores)
+    return numpy.where(agreed[mentions], means[place], scores)
 
 
 def _names(

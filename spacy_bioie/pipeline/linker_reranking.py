@@ -9,7 +9,14 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..annotation import Candidates, Mention, gold_mentions, mention_table, mention_texts
+from ..annotation import (
+    Candidates,
+    Mention,
+    concept_ids,
+    gold_mentions,
+    mention_table,
+    mention_texts,
+)
 from ..kb.candidate_features import candidate_features
 from ..kb.held_out import without_mentions
 from ..kb.knowledge_base import FaissKnowledgeBase
@@ -40,7 +47,7 @@ def fit_linker_reranker(
     up without what its own mentions say (``without_mentions``), so that the reranker sees new
     names as often as it will in new documents. Where the concept of a mention is no candidate, or
     unknown, the right choice is no link. Mentions without a concept id teach that, too, in
-    documents that have others with one.
+    documents that have others with one. Mentions of several concepts are left out.
 
     RETURNS: the number of mentions whose concept is a candidate. Where these are fewer than
         ``MIN_MENTIONS``, the reranker is left as it was.
@@ -48,7 +55,7 @@ def fit_linker_reranker(
     settings = replace(settings, details=True, context_weight=0.0)
     linked = []
     for eg in examples:
-        mentions = gold_mentions(eg, key)
+        mentions = [m for m in gold_mentions(eg, key) if len(concept_ids(m.kb_id)) < 2]
         if any(mention.kb_id for mention in mentions):
             linked.append((eg.predicted, mentions))
     order = numpy.random.default_rng(seed).permutation(len(linked))

@@ -29,5 +29,10 @@ def check_settings(component: str, settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{where}search_by is '{settings['search_by']}', expected one of {list(SEARCHES)}."
         )
+    if settings["no_link"] and settings["search_by"] == "context":
+        raise ValueError(
+            f"{where}no_link is the choice of a reranker, and there is none where search_by is "
+            "'context': expected no_link = false."
+        )
     if settings["temperature"] <= 0.0:
         raise ValueError(f"{where}temperature is {settings['temperature']}, expected more than 0.")

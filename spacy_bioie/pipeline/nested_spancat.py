@@ -2,58 +2,30 @@
 
 import warnings
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-import numpy
 from spacy.language import Language
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
 from spacy.util import minibatch
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Model
 
-from ..annotation import (
-    SPANS_KEY,
-    Mention,
-    MentionTable,
-    gold_mentions,
-    mention_table,
-    set_mentions,
-)
-from ..models.listener import require_encoder_output
-from ..models.span_head import (
-    TEMPERATURE,
-    GoldBatch,
-    ScoredSpans,
-    SpanHead,
-    get_span_head,
-    no_spans,
-)
-from ..models.tagging import select_flat
-from .span_evaluation import fit_temperature, search_thresholds
+from ..annotation import SPANS_KEY, MentionTable, gold_mentions, mention_table
+from ..models.span_head import GoldBatch
+from .span_finder import SpanFinder
 from .span_labels import check_labels, reference_labels, without_labels
 from .span_weights import LabelWeights, SpanWeights, balanced_weights
-from .trained_head import TrainedHead
+from .trained_head import hash_embed_cnn
 
-default_model_config = """
-[model]
-@architectures = "spacy_bioie.SpanTagger.v1"
-chains = "joint"
-decoder = "crf"
-hidden_size = 0
-dropout = 0.1
-
-[model.tok2vec]
-@architectures = "spacy.HashEmbedCNN.v2"
-pretrained_vectors = null
-width = 96
-depth = 4
-embed_size = 2000
-window_size = 1
-maxout_pieces = 3
-subword_features = true
-"""
-DEFAULT_NESTED_SPANCAT_MODEL = Config().from_str(default_model_config)["model"]
+DEFAULT_NESTED_SPANCAT_MODEL = {
+    "@architectures": "spacy_bioie.SpanTagger.v1",
+    "chains": "joint",
+    "decoder": "crf",
+    "hidden_size": 0,
+    "dropout": 0.1,
+    "tok2vec": hash_embed_cnn(4),
+}
 
 
 @Language.factory(
@@ -106,7 +78,7 @@ def make_nested_spancat(
     )
 
 
-class NestedSpanCategorizer(TrainedHead):
+class NestedSpanCategorizer(SpanFinder):
     """Finds labelled spans and writes them to ``doc.spans`` with ids and scores.
 
     Whether spans may overlap is up to the model (``spacy_bioie.SpanTagger.v1``). The component
@@ -150,102 +122,25 @@ class NestedSpanCategorizer(TrainedHead):
 
         Raises ValueError for a threshold outside [0, 1] or a negative weight.
         """
-        own = {f"thresholds['{label}']": value for label, value in (thresholds or {}).items()}
-        for setting, value in {"threshold": threshold, **own}.items():
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(
-                    f"Component '{name}': {setting} is {value}, expected a probability."
-                )
+        super().__init__(
+            vocab,
+            model,
+            name,
+            spans_key=spans_key,
+            threshold=threshold,
+            thresholds=thresholds or {},
+            set_ents=set_ents,
+            scorer=scorer,
+        )
         if loss_weight < 0.0:
             raise ValueError(
                 f"Component '{name}': loss_weight is {loss_weight}, expected 0 or more."
             )
         self.weights = SpanWeights(tier_weights or {}, label_weights or {})
         self.weights.check(name)
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.scorer = scorer
-        self.set_ents = set_ents
         self.loss_weight = loss_weight
-        self.cfg: Dict[str, Any] = {
-            "labels": [],
-            "spans_key": spans_key,
-            "threshold": threshold,
-            "thresholds": dict(thresholds or {}),
-            "balanced_weights": None,
-        }
+        self.cfg["balanced_weights"] = None
         self._unknown_labels: Set[str] = set()
-
-    @property
-    def key(self) -> str:
-        """The key of the span group in ``doc.spans``."""
-        return str(self.cfg["spans_key"])
-
-    @property
-    def labels(self) -> Tuple[str, ...]:
-        """The labels, in the order in which they were added."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> List[str]:
-        """What ``spacy init labels`` writes and ``initialize`` takes."""
-        return list(self.labels)
-
-    @property
-    def head(self) -> SpanHead:
-        """How the model's output is learned from and read."""
-        return get_span_head(self.model)
-
-    def add_label(self, label: str) -> int:
-        """Add a label before the model is initialized.
-
-        RETURNS: 1, or 0 where the label is there already.
-        Raises ValueError for an empty label, and once the model has its size.
-        """
-        if not isinstance(label, str) or not label:
-            raise ValueError(
-                f"Component '{self.name}': the label is {label!r}, expected a string that is not "
-                "empty."
-            )
-        if label in self.labels:
-            return 0
-        self._allow_extra_label()
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
-
-    def predict(self, docs: Iterable[Doc]) -> List[ScoredSpans]:
-        """Find the spans of documents, without modifying them.
-
-        RETURNS: the spans of each document, those below the threshold included.
-        Raises ValueError where the shared encoder has left nothing for a document.
-        """
-        docs = list(docs)
-        if not any(len(doc) for doc in docs):
-            return [no_spans() for _ in docs]
-        require_encoder_output(self.model, docs, self.name)
-        return self.head.decode(self.model.predict(docs))
-
-    def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[ScoredSpans]) -> None:
-        """Write spans to ``doc.spans[key]``, and to ``doc.ents`` where that is asked for."""
-        own = self.cfg["thresholds"]
-        least = numpy.asarray([own.get(label, self.cfg["threshold"]) for label in self.labels])
-        for doc, spans in zip(docs, predictions, strict=True):
-            kept = spans.scores >= least[spans.labels]
-            spans = ScoredSpans(*(column[kept] for column in spans))
-            set_mentions(doc, self.key, self._mentions(spans))
-            if self.set_ents:
-                flat = select_flat(
-                    spans.starts, spans.ends, numpy.argsort(-spans.scores, kind="stable")
-                )
-                entities = self._mentions(ScoredSpans(*(column[flat] for column in spans)))
-                doc.ents = [Span(doc, m.start, m.end, label=m.label) for m in entities]
-
-    def _mentions(self, spans: ScoredSpans) -> List[Mention]:
-        labels = self.labels
-        rows = zip(*(column.tolist() for column in spans), strict=True)
-        return [Mention(i, j, labels[label], score=score) for i, j, label, score in rows]
 
     def begin_update(
         self, examples: List[Example]
@@ -293,60 +188,6 @@ class NestedSpanCategorizer(TrainedHead):
         self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), 10)])
         self._prepare(get_examples())
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
-        """The figures of the scorer, and what the loss has learned.
-
-        With ``spacy_bioie.AdaptiveMix.v1`` that is its alpha under "NAME_alpha", which a weight of
-        0.0 in ``[training.score_weights]`` puts into the table of ``spacy train``.
-        """
-        return {**super().score(examples, **kwargs), **self.learned_figures()}
-
-    def calibrate(self, examples: Iterable[Example]) -> Dict[str, float]:
-        """Set the temperature that makes the probabilities of the spans it finds most likely on
-        held-out documents (Guo et al. 2017).
-
-        It divides the scores, is an attribute of the model and is saved with it. Thresholds mean
-        something else afterwards: choose them anew.
-
-        examples: their predicted documents have been through the components before this one.
-        RETURNS: "temperature", and the expected calibration error over the spans that are found
-            in 15 bins of equal width, "ece_before" and "ece_after".
-        Raises ValueError where no reference holds a mention, or no span is found.
-        """
-        found = fit_temperature(self, self._with_mentions(examples))
-        self.model.attrs[TEMPERATURE] = found[TEMPERATURE]
-        return found
-
-    def tune_thresholds(
-        self, examples: Iterable[Example], *, per_label: bool = False, min_gold: int = 5
-    ) -> Dict[str, Any]:
-        """Set the thresholds that give the best strict micro-F1 on held-out documents.
-
-        The common threshold is the mean of the best ones of resampled documents, see
-        ``threshold_search.averaged_threshold``.
-
-        examples: their predicted documents have been through the components before this one.
-        per_label: a threshold for each label as well, where at least ``min_gold`` gold mentions
-            of it are found.
-        RETURNS: "threshold" and "thresholds" as they now stand in ``cfg``, and the micro-F1 that
-            they reach, "ner_strict_micro_f".
-        Raises ValueError where no reference holds a mention.
-        """
-        found = search_thresholds(self, self._with_mentions(examples), per_label, min_gold)
-        if found.common is None:
-            warnings.warn(
-                f"Component '{self.name}': no gold mention is found, whatever the threshold; the "
-                "thresholds stay as they are.",
-                stacklevel=2,
-            )
-        else:
-            self.cfg["threshold"], self.cfg["thresholds"] = found.common, found.by_label
-        return {
-            "threshold": self.cfg["threshold"],
-            "thresholds": dict(self.cfg["thresholds"]),
-            "ner_strict_micro_f": found.f1,
-        }
-
     def _gold(self, examples: Iterable[Example]) -> List[MentionTable]:
         index = {label: i for i, label in enumerate(self.labels)}
         tables = []
@@ -389,18 +230,3 @@ class NestedSpanCategorizer(TrainedHead):
                 f"cannot be learned: they {self.head.limits}.",
                 stacklevel=2,
             )
-
-    def _with_mentions(self, examples: Iterable[Example]) -> List[Example]:
-        annotated = [eg for eg in examples if self.key in eg.reference.spans]
-        if not any(len(eg.reference.spans[self.key]) for eg in annotated):
-            raise ValueError(
-                f"Component '{self.name}': there is nothing to tune to, because no reference "
-                f"holds a mention in doc.spans['{self.key}']."
-            )
-        return annotated
-
-    def learned_figures(self) -> Dict[str, float]:
-        """What the loss has learned, such as AdaBioBERT's alpha, under the component's name."""
-        learned_values = getattr(self.head, "learned_values", None)
-        learned = learned_values(self.model) if learned_values else {}
-        return {f"{self.name}_{name}": value for name, value in learned.items()}

@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..annotation import SPANS_KEY, Mention, gold_mentions
@@ -19,22 +19,12 @@ from .relation_finder import Metric as Metric
 from .relation_finder import RelationFinder
 from .relation_learning import RelationLearning
 from .relation_targets import choose_schema, learning_problems, prior_logits
+from .trained_head import hash_embed_cnn
 
-default_model_config = """
-[model]
-@architectures = "spacy_bioie.PairClassifier.v1"
-
-[model.tok2vec]
-@architectures = "spacy.HashEmbedCNN.v2"
-pretrained_vectors = null
-width = 96
-depth = 4
-embed_size = 2000
-window_size = 1
-maxout_pieces = 3
-subword_features = true
-"""
-DEFAULT_RELATION_MODEL = Config().from_str(default_model_config)["model"]
+DEFAULT_RELATION_MODEL = {
+    "@architectures": "spacy_bioie.PairClassifier.v1",
+    "tok2vec": hash_embed_cnn(4),
+}
 
 
 @Language.factory(

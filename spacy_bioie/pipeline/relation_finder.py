@@ -101,11 +101,6 @@ class RelationFinder(TrainedHead):
         raise NotImplementedError
 
     @property
-    def key(self) -> str:
-        """The key of the mentions in ``doc.spans``."""
-        return str(self.cfg["spans_key"])
-
-    @property
     def schema(self) -> RelationSchema:
         """The legal relations. Raises ValueError before the component is initialized or loaded."""
         data = self.cfg["schema"]

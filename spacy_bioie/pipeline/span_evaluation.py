@@ -13,7 +13,7 @@ from ..models.span_head import TEMPERATURE, ScoredSpans, temperature_of
 from ..models.threshold_search import ScoredItems, averaged_threshold, best_thresholds
 
 if TYPE_CHECKING:
-    from .nested_spancat import NestedSpanCategorizer
+    from .span_finder import SpanFinder
 
 BATCH = 32  # documents at a time
 SpanKey = Tuple[int, int, str]  # first character, end, label
@@ -30,10 +30,8 @@ class Thresholds(NamedTuple):
     f1: float
 
 
-def fit_temperature(
-    component: "NestedSpanCategorizer", examples: Sequence[Example]
-) -> Dict[str, float]:
-    """Find the temperature of the highest likelihood; see ``NestedSpanCategorizer.calibrate``.
+def fit_temperature(component: "SpanFinder", examples: Sequence[Example]) -> Dict[str, float]:
+    """Find the temperature of the highest likelihood; see ``SpanFinder.calibrate``.
 
     Raises ValueError where the model finds no span, or has a head that cannot rescore spans.
     """
@@ -73,12 +71,12 @@ def fit_temperature(
 
 
 def search_thresholds(
-    component: "NestedSpanCategorizer",
+    component: "SpanFinder",
     examples: Sequence[Example],
     per_label: bool,
     min_gold: int,
 ) -> Thresholds:
-    """Find the thresholds with the best strict micro-F1; see ``NestedSpanCategorizer``."""
+    """Find the thresholds with the best strict micro-F1; see ``SpanFinder``."""
     items = span_items(component, examples)
     common, f1 = averaged_threshold(items)
     if common is None or not per_label:
@@ -87,7 +85,7 @@ def search_thresholds(
     return Thresholds(common, {component.labels[i]: value for i, value in moved.items()}, f1)
 
 
-def span_items(component: "NestedSpanCategorizer", examples: Sequence[Example]) -> ScoredItems:
+def span_items(component: "SpanFinder", examples: Sequence[Example]) -> ScoredItems:
     """All spans that the model finds, whatever their score, for a search of thresholds.
 
     RETURNS: one row for each span; its group is the label.

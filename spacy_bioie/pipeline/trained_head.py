@@ -10,6 +10,11 @@ from thinc.api import Optimizer, set_dropout_rate
 class TrainedHead(TrainablePipe):
     """A component whose model runs over documents; it says what its model reads of a batch."""
 
+    @property
+    def key(self) -> str:
+        """The key of the mentions in ``doc.spans``."""
+        return str(self.cfg["spans_key"])
+
     def update(
         self,
         examples: Iterable[Example],
@@ -53,3 +58,17 @@ class TrainedHead(TrainablePipe):
     def learned_figures(self) -> Dict[str, float]:
         """What else is reported beside the loss, such as parameters that the loss has learned."""
         return {}
+
+
+def hash_embed_cnn(depth: int) -> Dict[str, Any]:
+    """The config of the small encoder that a component's default model has of its own."""
+    return {
+        "@architectures": "spacy.HashEmbedCNN.v2",
+        "pretrained_vectors": None,
+        "width": 96,
+        "depth": depth,
+        "embed_size": 2000,
+        "window_size": 1,
+        "maxout_pieces": 3,
+        "subword_features": True,
+    }

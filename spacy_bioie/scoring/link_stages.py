@@ -56,12 +56,10 @@ def evaluate_linking(
         text for doc, row in zip(docs, mentions, strict=True) for text in mention_texts(doc, row)
     ]
     labels = [mention.label for row in mentions for mention in row]
-    gold = [mention.kb_id for row in mentions for mention in row]
-    names = LinkingSettings(
-        n_search=0, prior_weight=settings.prior_weight, label_weight=settings.label_weight
-    )
-    vectors = LinkingSettings(
-        n_search=settings.n_search, dictionary=False, prior_weight=0.0, label_weight=0.0
+    gold = [kb.main_id(mention.kb_id) for row in mentions for mention in row]
+    names = replace(settings, n_search=0, context_weight=0.0)
+    vectors = replace(
+        settings, dictionary=False, prior_weight=0.0, label_weight=0.0, context_weight=0.0
     )
     stages = {
         "dictionary": kb.search(texts, labels, settings=names),

@@ -7,7 +7,7 @@ import numpy
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..annotation import SPANS_KEY
+from ..annotation import SPANS_KEY, concept_ids
 from .rules import TASKS, count_items
 from .spans import span_items
 
@@ -22,10 +22,11 @@ def score_candidates(
     """Score ranked candidates against gold concept ids, one list for each mention.
 
     ``candidates`` are (concept id, score) pairs, best first; an id that is repeated holds only its
-    first rank. Mentions whose gold id is the empty string are left out. Returns the share of
-    mentions whose id ranks first (``{prefix}_acc1``) or among the first five (``_acc5``) and the
-    mean reciprocal rank, 0 where the id is not a candidate (``_mrr``); all None where no mention
-    has a gold id. Raises ValueError where the two arguments differ in length.
+    first rank. Of a gold id that joins several ("I10|I50", see ``annotation.concept_ids``) the one
+    that ranks best counts. Mentions whose gold id is the empty string are left out. Returns the
+    share of mentions whose id ranks first (``{prefix}_acc1``) or among the first five (``_acc5``)
+    and the mean reciprocal rank, 0 where the id is not a candidate (``_mrr``); all None where no
+    mention has a gold id. Raises ValueError where the two arguments differ in length.
     """
     _check_lengths("score_candidates", gold_ids, candidates)
     rank = _ranks(gold_ids, candidates)
@@ -85,8 +86,14 @@ def has_links(doc: Doc, key: str = SPANS_KEY) -> bool:
     return not len(doc.spans[key]) or any(span.kb_id_ for span in doc.spans[key])
 
 
-def score_links(examples: Iterable[Example], spans_key: str = SPANS_KEY) -> dict[str, float | None]:
+def score_links(
+    examples: Iterable[Example],
+    spans_key: str = SPANS_KEY,
+    main_id: Callable[[str], str] | None = None,
+) -> dict[str, float | None]:
     """Score recognition plus linking (NERD): exact span, label and concept id have to be right.
+
+    ``main_id`` gives the id under which a concept is predicted, where gold has another id of it.
 
     Documents whose reference has mentions but no link are left out. Two mentions without a link
     agree. Returns ``nerd_strict_micro_p/r/f``, ``nerd_strict_macro_f``, ``nerd_2026_micro_f`` and
@@ -100,6 +107,8 @@ def score_links(examples: Iterable[Example], spans_key: str = SPANS_KEY) -> dict
     figures: dict[str, float | None] = {}
     linked = any(gold for gold, _ in pairs)
     gold = [items for items, _ in pairs]
+    if main_id is not None:
+        gold = [[(*item[:-1], main_id(str(item[-1]))) for item in items] for items in gold]
     predicted = [span_items(doc, spans_key, links=True) for _, doc in pairs]
     for name, rules, averages in (
         ("strict", "strict", ("micro_p", "micro_r", "micro_f", "macro_f")),
@@ -113,11 +122,13 @@ def score_links(examples: Iterable[Example], spans_key: str = SPANS_KEY) -> dict
 def make_link_scorer(spans_key: str = SPANS_KEY) -> Callable[..., dict[str, Any]]:
     """Create the scorer ``spacy_bioie.entity_linker_scorer.v1``, see ``score_links``.
 
-    A component that hands over its own ``spans_key`` is scored on that group.
+    A component that hands over its own ``spans_key`` is scored on that group, one that hands over
+    ``main_id`` with gold ids as these.
     """
 
     def scorer(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        return score_links(examples, kwargs.get("spans_key") or spans_key)
+        key = kwargs.get("spans_key") or spans_key
+        return score_links(examples, key, kwargs.get("main_id"))
 
     return scorer
 
@@ -138,7 +149,8 @@ def _ranks(
     for gold_id, found in zip(gold_ids, candidates, strict=True):
         if gold_id:
             order = list(dict.fromkeys(concept for concept, _ in found))
-            ranks.append(order.index(gold_id) + 1 if gold_id in order else numpy.inf)
+            places = [order.index(i) + 1 for i in concept_ids(gold_id) if i in order]
+            ranks.append(min(places, default=numpy.inf))
     return numpy.asarray(ranks, dtype="float64")
 
 

@@ -44,6 +44,31 @@ FACTORIES = [
 ]
 
 
+# faiss takes these with inner products, but gives distances, or products of other vectors
+NO_PRODUCTS = [
+    *("HNSW8,PQ8x4", "HNSW8_PQ4", "NSG8,PQ8x4", "ZnLattice4x4_4", "OPQ8,HNSW8,PQ8x4"),
+    *("HNSW8,PQ8x4,RFlat", "SQ8_direct", "PCAW8,Flat"),
+]
+
+
+@pytest.mark.parametrize("factory", NO_PRODUCTS)
+def test_index_that_gives_no_inner_products_is_refused(factory, vectors):
+    for n in (20, 1000):
+        if n == 20 and factory in ("HNSW8_PQ4", "NSG8,PQ8x4"):
+            continue  # too few for these
+        with pytest.raises(ValueError, match=f"cannot build the index '{factory}' of width 16"):
+            NameIndex.build(vectors[:n], factory, train_sample=500)
+    with pytest.raises(ValueError, match=f"'{factory}'.* its scores are no inner products"):
+        NameIndex.build(vectors[:1000], factory, train_sample=500)
+
+
+@pytest.mark.parametrize("factory", ["RaBitQ", "IVF4,RaBitQ", "RQ4x4", "PQ2x4", "PCA4,Flat"])
+def test_coarse_products_are_taken(factory, vectors):
+    """Of vectors that it has itself, of few vectors, of copies of one, and of zeros."""
+    for given in (vectors[:1000], vectors[:30], vectors[:1].repeat(50, axis=0), 0 * vectors[:40]):
+        assert len(NameIndex.build(given, factory)) == len(given)
+
+
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_update_keeps_what_is_stored(factory, vectors, tmp_path):
     """Rows 0, 2, ... of the first half go, the second half comes between those that stay."""

@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 
@@ -91,6 +92,30 @@ def test_every_damaged_file_is_refused_by_name(kb, tmp_path):
             assert file.name in str(error.value)
         file.write_bytes(content)
     assert FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb").search(TEXTS) == kb.search(TEXTS)
+
+
+def test_changed_settings_are_refused_by_name(tmp_path):
+    make_kb().to_disk(tmp_path / "kb")
+    file = tmp_path / "kb" / "meta.json"
+    good = json.loads(file.read_text())
+    without = {key: value for key, value in good.items() if key != "sha256"}
+    for key, value in (("lexical_weight", 0.4), ("lexical_dims", 300), ("lexical_dims", "x")):
+        settings = {**good["settings"], key: value}
+        file.write_text(json.dumps({**good, "settings": settings}))
+        with pytest.raises(ValueError, match="meta.json' is damaged: its settings"):
+            FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb")
+        # of an earlier release: what cannot be right is refused all the same
+        file.write_text(json.dumps({**without, "settings": settings}))
+        if key == "lexical_weight":
+            FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb")
+            continue
+        with pytest.raises(ValueError, match="kb(/meta.json)?' is damaged"):
+            FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb")
+    files = {name: said for name, said in good["files"].items() if name != "names.faiss"}
+    file.write_text(json.dumps({**without, "files": files}))
+    (tmp_path / "kb" / "names.faiss").unlink()
+    with pytest.raises(ValueError, match="names.faiss' is missing"):
+        FaissKnowledgeBase(Vocab()).from_disk(tmp_path / "kb")
 
 
 def test_foreign_folders_are_refused(tmp_path):

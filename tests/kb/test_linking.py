@@ -72,6 +72,22 @@ def test_dictionary_alone_and_search_alone():
     assert disease == place and ids(disease)[:2] == ["C1", "C3"]
 
 
+def test_no_product_of_a_compressed_index_ties_with_an_equal_name():
+    kb = make_kb([Concept("A", "alpha"), Concept("B", "beta"), Concept("C", "gamma")])
+    rows = kb.tables.name_rows(["alpha", "beta", "gamma"])
+    products = numpy.asarray([0.97, 1.0026, 0.98], "float32")
+    kb.search_vectors = lambda queries, k: (
+        numpy.tile(products, (len(queries), 1)),
+        numpy.tile(rows, (len(queries), 1)),
+    )
+    (found,) = kb.search(["beta"])
+    assert found == [("B", NAME_CEILING), ("C", 0.882), ("A", 0.873)]
+    (found,) = kb.search(["alpha"])
+    assert ids(found) == ["A", "B", "C"] and found[0][1] == NAME_CEILING > found[1][1] > 0.8999
+    (alone,) = kb.search(["beta"], settings=LinkingSettings(dictionary=False))
+    assert alone[0] == ("B", NAME_CEILING)
+
+
 def test_names_are_found_in_an_index_that_misses_them():
     kb = make_kb(mentions=EVIDENCE)
     kb.search_vectors = lambda queries, k: (

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy
 import pytest
@@ -48,6 +49,31 @@ def test_failed_write_leaves_the_old_folder(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["kb"]
 
 
+@pytest.mark.parametrize("error", [OSError("disk failed"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fails", ["new", "both"])
+def test_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path, monkeypatch, error, fails
+):
+    write(tmp_path / "kb")
+    rename = Path.rename
+
+    def stopped(self, target):
+        if self.name == "new":
+            raise error
+        if self.name == "old" and fails == "both":
+            raise OSError("not back either")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises((type(error), OSError)):
+        write(tmp_path / "kb", b"abcd")
+    (entry,) = tmp_path.iterdir()
+    there = entry if fails == "new" else entry / "old"
+    assert (entry.name == "kb") == (fails == "new")  # else it is kept where it was put aside
+    storage.check_files(there, storage.read_meta(there), "full")
+    assert (there / "part" / "x").read_bytes() == b"abc"
+
+
 def test_other_folders_are_never_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine")  # an empty one is taken
@@ -82,6 +108,21 @@ def test_wrong_meta(tmp_path):
     for version in (1, 2, 3):
         file.write_text(json.dumps({**good, "version": version}))
         assert storage.read_meta(tmp_path / "kb")["files"] == good["files"]
+    for change, message in (
+        ({"settings": {"a": 2}}, "its settings and list of files are not those that were written"),
+        ({"files": {}}, "its settings and list of files are not"),
+        ({"sha256": 3}, "its settings and list of files are not"),
+    ):
+        file.write_text(json.dumps({**good, **change}))
+        with pytest.raises(ValueError, match=f"meta.json' is damaged: {message}"):
+            storage.read_meta(tmp_path / "kb")
+    without = {key: value for key, value in good.items() if key != "sha256"}
+    file.write_text(json.dumps({**without, "settings": {"a": 2}}))  # of an earlier release
+    assert storage.read_meta(tmp_path / "kb")["settings"] == {"a": 2}
+    for wrong in (3, None, {"bytes": 3}, {"bytes": "3", "sha256": ""}, {"bytes": 3, "sha256": 1}):
+        file.write_text(json.dumps({**without, "files": {"part/x": wrong}}))
+        with pytest.raises(ValueError, match="meta.json' is damaged: of 'part/x' expected an obj"):
+            storage.read_meta(tmp_path / "kb")
     file.write_text(json.dumps(good)[:50])
     with pytest.raises(ValueError, match="is damaged: expected JSON"):
         storage.read_meta(tmp_path / "kb")

@@ -29,6 +29,15 @@ def test_mentions_are_counted(corpus):
     assert read_training_names([]).counts == {}
 
 
+def test_mentions_of_several_concepts_are_names_of_each():
+    names = TrainingNames()
+    names.add("breast and ovarian cancer", "DDF", "D001943|D010051")
+    names.add("some cancer", "DDF", "-1")
+    name = "breast and ovarian cancer"
+    assert names.counts == {(name, "DDF", "D001943"): 1, (name, "DDF", "D010051"): 1}
+    assert sorted(names.texts) == ["D001943", "D010051"] and names.unlinked == 1
+
+
 def test_new_concepts_are_named_by_the_commonest_mention():
     names = TrainingNames()
     for text in ("b", "A", "A", "c", "c"):

@@ -26,9 +26,13 @@ from ..relation_pipeline import (
     NAME,
     TRAIN,
     TRIPLES,
+    assert_same_rows,
+    expected,
     initialize,
     make_examples,
     mark,
+    relations_of,
+    texts,
     train,
 )
 from ..sample_training import CONFIGS, REPOSITORY
@@ -55,28 +59,9 @@ def make_nlp(source, target="mention", **model):
     return nlp
 
 
-def texts():
-    return [text for text, _ in TRAIN]
-
-
-def relations_of(doc):
-    """Relations as (head token, predicate, tail token)."""
-    return sorted((r.head.start, r.label, r.tail.start) for r in doc._.relations)
-
-
-def expected(nlp):
-    return [relations_of(eg.reference) for eg in make_examples(nlp)]
-
-
 def weights_of(nlp):
     module = nlp.get_pipe(NAME).model.get_ref("scorer").shims[0]._model
     return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def assert_same_rows(one, other):
-    rows, others = get_relation_rows(one), get_relation_rows(other)
-    assert [row[:3] for row in rows] == [row[:3] for row in others]
-    assert [row[3] for row in rows] == pytest.approx([row[3] for row in others], abs=1e-5)
 
 
 @pytest.fixture(scope="module")

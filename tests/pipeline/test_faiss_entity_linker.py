@@ -20,6 +20,7 @@ from spacy_bioie.kb import (
     build_knowledge_base,
     load_knowledge_base,
 )
+from spacy_bioie.scoring.link_stages import evaluate_linking
 from spacy_bioie.tokenization import EnglishTokenizer_v1
 from tests.kb.builders import training_names
 from tests.tiny_encoder import make_tiny_bert
@@ -444,6 +445,29 @@ def test_unknown_links_are_warned_of():
 def test_settings_out_of_range(setting, value):
     with pytest.raises(ValueError, match=setting):
         make_nlp(**{setting: value})
+
+
+def test_no_link_needs_a_reranker_that_is_asked():
+    with pytest.raises(ValueError, match="expected no_link = false"):
+        make_nlp(search_by="context", no_link=True)
+
+
+def test_gold_by_another_id_of_the_concept_is_right(tmp_path):
+    """As after two concepts have been merged."""
+    nlp = make_nlp(context_weight=0.0)
+    start(nlp)
+    linker = nlp.get_pipe("faiss_entity_linker")
+    doc = make_doc(nlp, "depression", [("depression", "OLD")])
+    examples = [Example(nlp.make_doc("depression"), doc)]
+    set_mentions(examples[0].predicted, "sc", [Mention(0, 1, "thing")])
+    concepts = [Concept("C1", "depression", alt_ids=("OLD",)), Concept("C2", "serotonin")]
+    linker.set_kb(lambda vocab: build_knowledge_base(concepts, vocab=vocab)[0])
+    examples[0].predicted = linker(examples[0].predicted)
+    figures = linker.score(examples)
+    assert links([examples[0].predicted]) == [["C1"]]
+    assert figures["nel_gold_acc1"] == 1.0 and figures["nerd_strict_micro_f"] > 0.99
+    stages = evaluate_linking(linker, examples)
+    assert stages["linker_acc1"] == stages["dictionary_acc1"] == stages["candidates_recall"] == 1.0
 
 
 def test_other_knowledge_base_without_training(trained, encoder_dir):

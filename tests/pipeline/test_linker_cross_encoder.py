@@ -13,7 +13,7 @@ from spacy_bioie.kb import Concept, build_knowledge_base
 from spacy_bioie.models.candidate_reranker import is_fitted
 from spacy_bioie.pipeline import linker_reranking
 from spacy_bioie.tokenization import EnglishTokenizer_v1
-from tests.pipeline.test_linker_reranking import MODEL, NAME, candidates, links
+from tests.reranking_pipeline import MODEL, NAME, candidates, links
 from tests.tiny_encoder import make_tiny_bert
 
 # Each name means two concepts, and only the text around a mention says which

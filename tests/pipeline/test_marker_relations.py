@@ -17,7 +17,18 @@ from spacy_bioie.annotation import (
 )
 from spacy_bioie.training.optimizers import LayeredAdam_v1
 
-from ..relation_pipeline import NAME, TRAIN, TRIPLES, initialize, make_examples, mark_words, train
+from ..relation_pipeline import (
+    NAME,
+    TRAIN,
+    TRIPLES,
+    assert_same_rows,
+    expected,
+    initialize,
+    make_examples,
+    mark_words,
+    relations_of,
+    train,
+)
 from ..tiny_encoder import make_tiny_bert
 
 FORMS = ("markers", "cross_encoder")
@@ -53,21 +64,6 @@ def make_split_examples(nlp, data=TRAIN):
 def overfit(nlp, examples=None, steps=40):
     examples = make_split_examples(nlp) if examples is None else examples
     return train(nlp, initialize(nlp, examples), steps)
-
-
-def relations_of(doc):
-    """Relations as (head token, predicate, tail token)."""
-    return sorted((r.head.start, r.label, r.tail.start) for r in doc._.relations)
-
-
-def expected(nlp):
-    return [relations_of(eg.reference) for eg in make_examples(nlp)]
-
-
-def assert_same_rows(one, other):
-    rows, others = get_relation_rows(one), get_relation_rows(other)
-    assert [row[:3] for row in rows] == [row[:3] for row in others]
-    assert [row[3] for row in rows] == pytest.approx([row[3] for row in others], abs=1e-5)
 
 
 def module_of(nlp):

@@ -32,6 +32,13 @@ def test_candidates():
     }
 
 
+def test_best_of_several_gold_concepts_counts():
+    ranked = [[("I10", 0.9), ("I50", 0.5)], [("I50", 0.9)], [("I20", 1.0), ("c|DEL|657|5", 0.9)]]
+    scores = score_candidates(["I50|I10", "I10|I20", "c|DEL|657|5"], ranked)
+    assert scores["nel_gold_acc1"] == pytest.approx(1 / 3)
+    assert scores["nel_gold_acc5"] == pytest.approx(2 / 3)
+
+
 def test_only_five_candidates_count_for_accuracy_at_five():
     ranked = [[(name, 0.0) for name in "abcdef"]]
     assert score_candidates(["e"], ranked)["nel_gold_acc5"] == 1.0
