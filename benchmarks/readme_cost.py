@@ -58,8 +58,9 @@ def linking_scale(results: List[Dict[str, Any]]) -> List[str]:
         "of a machine that other work shared (load average in the files): beside the measured rate "
         "stands the one that the processor time of a query allows on two cores of its own. Texts "
         "are mentions as written, to their concepts: those of known names, and new ones, which the "
-        "name encoder has to read; their rates are by processor time. Resident memory after searching counts the pages of the mapped "
-        "files that were read, which the system may take back.",
+        "name encoder has to read; their rates are by processor time. Resident memory after "
+        "searching counts the pages of the mapped files that were read, which the system may take "
+        "back.",
         "",
     ]
     heads = ["index", "names", "parameters", "MB", "built in CPU minutes", "loaded in s (CPU s)"]
