@@ -1,6 +1,6 @@
 """Documents of ``spans.py``: what is learned from, what checkpoints are chosen on, what is scored.
 
-GutBrainIE: platinum, gold and silver without the 30 documents of
+GutBrainIE: platinum, gold and silver without the documents of
 ``assets/splits/gutbrainie_held_out.txt``, these, and dev; or, as one of several folds, a part of
 platinum and gold in the place of dev. BioNNE-L: training documents without one in ten, these, and
 dev. Mentions that do not overlap are written to ``doc.ents`` too, the longest first, which the
