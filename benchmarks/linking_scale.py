@@ -31,12 +31,7 @@ CONFIGS: Dict[str, Tuple[str, str, str]] = {
     "sq8": ("joint", "SQ8", ""),
     "pq_refine": ("joint", "PQ80x4fs,Refine(SQ8)", "k_factor_rf=50"),
     "ivf_pq_refine": ("joint", "IVF2048,PQ80x4fs,Refine(SQ8)", "nprobe=512,k_factor_rf=50"),
-    "pca_pq_refine": ("joint", "PCAR384,PQ64x4fs_64,Refine(RR640,SQ8)", "k_factor_rf=100"),
-    "pca_ivf_pq_refine": (
-        "joint",
-        "PCAR384,IVF2048,PQ64x4fs,Refine(RR640,SQ8)",
-        "nprobe=512,k_factor_rf=50",
-    ),
+    "pca_pq_refine": ("joint", "PCAR384,PQ64x4fs_64,Refine(RR640,SQ8)", "k_factor_rf=300"),
     "hnsw_sq8": ("joint", "HNSW32_SQ8", "efSearch=256"),
     "lexical_pq_refine": (LEXICAL, "PQ64x4fs,Refine(SQ8)", "k_factor_rf=50"),
 }
@@ -47,11 +42,7 @@ SWEEPS = {
         f"nprobe={nprobe},k_factor_rf={factor}"
         for nprobe, factor in ((32, 20), (128, 20), (256, 20), (256, 50), (512, 100), (1024, 50))
     ],
-    "pca_pq_refine": [f"k_factor_rf={factor}" for factor in (20, 50, 70, 200)],
-    "pca_ivf_pq_refine": [
-        f"nprobe={nprobe},k_factor_rf={factor}"
-        for nprobe, factor in ((128, 20), (256, 20), (256, 50), (1024, 50), (1024, 100))
-    ],
+    "pca_pq_refine": [f"k_factor_rf={factor}" for factor in (20, 50, 100, 200, 400)],
     "hnsw_sq8": [f"efSearch={n}" for n in (64, 128, 512)],
 }
 

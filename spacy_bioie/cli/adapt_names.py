@@ -38,7 +38,10 @@ from ._step_options import (
 def adapt_names_cli(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SOURCE...", help="File of concepts, or folder of UMLS RRF files"),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="File of concepts, folder of UMLS RRF files, or knowledge base",
+        ),
     ],
     output: Output,
     encoder: Encoder,
@@ -50,7 +53,7 @@ def adapt_names_cli(
     mentions: Mentions = None,
     spans_key: SpansKey = "sc",
     pooling: Annotated[
-        str, typer.Option("--pooling", help="cls or mean; build-kb has to be given the same")
+        str, typer.Option("--pooling", help="cls or mean; it is saved with the encoder")
     ] = "cls",
     layers: Annotated[
         int, typer.Option("--layers", help="Of the encoder, the first ones; 0 for all")
@@ -85,7 +88,8 @@ def adapt_names_cli(
 ) -> None:
     """Train an encoder to bring the names of one concept together, as SapBERT is trained.
 
-    OUTPUT_FOLDER is for build-kb --encoder OUTPUT_FOLDER --pooling cls. Prints counts, losses and,
+    A SOURCE may also be the folder of a knowledge base that build-kb has written. OUTPUT_FOLDER is
+    for build-kb --encoder OUTPUT_FOLDER, which finds the pooling there. Prints counts, losses and,
     for the held-out concepts, how often a synonym is the nearest other name before and after, as
     JSON. A stopped training goes on with --resume from the file OUTPUT_FOLDER.checkpoint.
 

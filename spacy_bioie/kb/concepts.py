@@ -2,7 +2,8 @@
 
     {"concept_id": "MESH:D003865", "name": "Depressive Disorder, Major",
      "synonyms": ["major depression", "MDD"], "types": ["DDF"],
-     "definition": "...", "alt_ids": ["OMIM:608516"], "xrefs": ["UMLS:C1269683"]}
+     "definition": "...", "alt_ids": ["OMIM:608516"], "xrefs": ["UMLS:C1269683"],
+     "parents": ["MESH:D003866"]}
 
 ``concept_id`` is required, the rest may be left out. These other names of the fields are read as
 well: ``id``; ``canonical_name`` and ``aliases``, as scispaCy writes them; and ``names``, a list
@@ -25,6 +26,7 @@ class Concept:
     names, distinct, without ``name``. types: semantic types or entity labels. definition: a text.
     alt_ids: other identifiers that mean this concept. xrefs: cross-references, identifiers of the
     same or nearly the same thing in other vocabularies; they are kept, but do not find the concept.
+    parents: identifiers of the concepts of the same vocabulary that stand directly above this one.
     """
 
     concept_id: str
@@ -34,6 +36,7 @@ class Concept:
     definition: str = ""
     alt_ids: Tuple[str, ...] = ()
     xrefs: Tuple[str, ...] = ()
+    parents: Tuple[str, ...] = ()
 
     @property
     def names(self) -> Tuple[str, ...]:
@@ -43,7 +46,7 @@ class Concept:
     def to_record(self) -> Dict[str, Any]:
         """The concept as an object of the documented form; empty fields are left out."""
         record: Dict[str, Any] = {"concept_id": self.concept_id}
-        for field in ("name", "synonyms", "types", "definition", "alt_ids", "xrefs"):
+        for field in ("name", "synonyms", "types", "definition", "alt_ids", "xrefs", "parents"):
             value = getattr(self, field)
             if value:
                 record[field] = list(value) if isinstance(value, tuple) else value
@@ -80,14 +83,15 @@ def concept_from_record(record: Any, where: str = "Concept") -> Concept:
         definition=_text(record, "definition", where),
         alt_ids=tuple(dict.fromkeys(_texts(record, "alt_ids", where))),
         xrefs=tuple(dict.fromkeys(_texts(record, "xrefs", where))),
+        parents=tuple(dict.fromkeys(_texts(record, "parents", where))),
     )
 
 
 def join_concepts(concepts: Sequence[Concept]) -> Concept:
     """Make one concept of several records of it, under the id of the first.
 
-    The first preferred name stays, all other names become synonyms; types, other ids and
-    cross-references are united; the first definition that is not empty stays.
+    The first preferred name stays, all other names become synonyms; types, other ids,
+    cross-references and parents are united; the first definition that is not empty stays.
     """
     names = tuple(dict.fromkeys(name for concept in concepts for name in concept.names))
     return Concept(
@@ -98,6 +102,7 @@ def join_concepts(concepts: Sequence[Concept]) -> Concept:
         definition=next((concept.definition for concept in concepts if concept.definition), ""),
         alt_ids=tuple(dict.fromkeys(other for concept in concepts for other in concept.alt_ids)),
         xrefs=tuple(dict.fromkeys(xref for concept in concepts for xref in concept.xrefs)),
+        parents=tuple(dict.fromkeys(parent for concept in concepts for parent in concept.parents)),
     )
 
 

@@ -24,13 +24,6 @@ class FlatCodes:
         found = _parts(index)
         return cls(*found) if found else None
 
-    def reserve(self, n: int) -> None:
-        """Make room for n vectors at once: arrays that grow are copied, which takes them twice."""
-        for array in self.arrays:
-            size = array.codes.size()
-            array.codes.resize(n * array.code_size)
-            array.codes.resize(size)
-
     def keep(self, ids: numpy.ndarray) -> None:
         """Drop all vectors but these (sorted, int64); they move up and keep their order."""
         for array in self.arrays:
@@ -44,19 +37,38 @@ class FlatCodes:
             array.permute_entries(ids)
 
 
+def reserve_codes(index: Any, n: int) -> None:
+    """Make room for n vectors in the arrays of codes of an index, also of one that holds more.
+
+    Arrays that grow are copied, which takes them twice: those of a refinement over lists too.
+    """
+    faiss = import_faiss()
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexFlatCodes):
+        size = index.codes.size()
+        index.codes.resize(n * index.code_size)
+        index.codes.resize(size)
+    for part in _inner(index):
+        reserve_codes(part, n)
+
+
 def _parts(index: Any) -> Optional[Tuple[List[Any], List[Any]]]:
     faiss = import_faiss()
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexFlatCodes):
         return [], [index]
-    if isinstance(index, faiss.IndexPreTransform):
-        inner = [index.index]
-    elif isinstance(index, faiss.IndexRefine):
-        inner = [index.base_index, index.refine_index]
-    else:
-        return None
-    found = [_parts(part) for part in inner]
-    if any(part is None for part in found):
+    found = [_parts(part) for part in _inner(index)]
+    if not found or any(part is None for part in found):
         return None
     wrappers, arrays = zip(*filter(None, found), strict=True)
     return [index, *sum(wrappers, [])], sum(arrays, [])
+
+
+def _inner(index: Any) -> List[Any]:
+    """The indexes that an index, downcast, is wrapped around."""
+    faiss = import_faiss()
+    if isinstance(index, faiss.IndexPreTransform):
+        return [index.index]
+    if isinstance(index, faiss.IndexRefine):
+        return [index.base_index, index.refine_index]
+    return []

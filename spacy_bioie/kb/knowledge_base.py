@@ -305,7 +305,7 @@ class FaissKnowledgeBase(KnowledgeBase):
             index = NameIndex.read(path / INDEX_FILE, mmap=mmap, positions=positions)
         try:
             self._set(self.vocab, tables, vectorizer, index)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"'{path}' is damaged: {error}") from None
         return self
 

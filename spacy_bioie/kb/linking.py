@@ -295,7 +295,7 @@ def _named_hits(
         filled = hits >= 0
         asked.append(numpy.nonzero(filled)[0])
         rows.append(hits[filled])
-        # rows of names are never below 0, so that a name that is not known has no equal one
+        # -1 is the row of a name that is not known, and of a missing hit, which is dropped
         ceiling = numpy.where(hits == name_rows[:, None], 1.0, SEARCHED_CEILING)
         similarity.append(numpy.minimum(products.astype("float64"), ceiling)[filled])
     return _greatest(

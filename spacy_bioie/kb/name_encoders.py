@@ -13,8 +13,8 @@ from ..models.encoder_classes import AutoEncoder, quiet_transformers
 from ..models.forking import limit_threads_after_fork
 from .encoder_files import EncoderFiles
 from .lexical import normalise_rows
+from .pooling_file import choose_pooling
 
-POOLINGS = ("mean", "cls")
 # So many batches of names are cut into word pieces at a time, and ordered by their number
 CHUNK_BATCHES = 64
 
@@ -56,7 +56,8 @@ class TransformerNameEncoder:
     """A pretrained transformer, pooled over the word pieces of a name.
 
     name: a folder, a name on the model hub, or ``package:PYTHON_PACKAGE/FOLDER``.
-    pooling: ``mean`` over all word pieces, or ``cls``, the first one.
+    pooling: ``mean`` over all word pieces, or ``cls``, the first one; by default what the files of
+        the encoder say, see ``read_pooling``, or else ``mean``. What differs from them is refused.
     max_length: a name is cut after this many word pieces.
     batch_size: names of ``max_length`` word pieces in one forward pass, or as many more shorter
         ones; names of like length go together.
@@ -70,21 +71,20 @@ class TransformerNameEncoder:
         self,
         name: Union[str, EncoderFiles],
         *,
-        pooling: str = "mean",
+        pooling: Optional[str] = None,
         max_length: int = 64,
         batch_size: int = 64,
         mixed_precision: bool = False,
         dims: Optional[int] = None,
     ):
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling is '{pooling}': expected one of {list(POOLINGS)}.")
         if max_length < 3 or batch_size < 1:
             raise ValueError(
                 f"max_length is {max_length} and batch_size {batch_size}: expected at least 3 word "
                 "pieces (the two special ones count) and 1 name."
             )
         self.source = name
-        self.pooling = pooling
+        folder = name.folder if isinstance(name, EncoderFiles) else resolve_encoder(name)
+        self.pooling = choose_pooling(folder, pooling)
         self.max_length = max_length
         self.batch_size = batch_size
         self.mixed_precision = mixed_precision
@@ -272,7 +272,7 @@ def load_name_encoder(settings: Dict[str, Any], folder: Path) -> NameEncoder:
 
 def TransformerNameEncoder_v1(
     name: str,
-    pooling: str = "mean",
+    pooling: Optional[str] = None,
     max_length: int = 64,
     batch_size: int = 64,
     mixed_precision: bool = False,

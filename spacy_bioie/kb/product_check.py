@@ -6,8 +6,8 @@ import numpy
 
 _QUERIES = 16
 _NEAREST = 10
-# Of their own inner product so much at least must be found for vectors that were stored: quantizers
-# that keep little of a vector still give more, distances and whitened vectors do not
+# So much of its inner product with itself a vector that is stored has to find. Quantizers that keep
+# little of a vector give more; distances and products of whitened vectors are far below
 _LEAST_SHARE = 0.1
 
 
@@ -16,8 +16,9 @@ def check_products(index: Any, vectors: numpy.ndarray) -> None:
 
     vectors: those that the index holds, in their order: float32, (n, dims).
 
-    Raises RuntimeError where scores ascend, as distances do (``HNSW`` over ``PQ``), where a vector
-    scores far below its inner product with what it finds, or where the index gives no vectors back.
+    Raises RuntimeError where scores ascend, as distances do (``HNSW`` over ``PQ``), where what a
+    vector finds scores far below its inner product with itself, or where the index cannot give
+    vectors back.
     """
     rows = numpy.flatnonzero(vectors.any(axis=1))
     rows = rows[numpy.linspace(0, len(rows) - 1, min(len(rows), _QUERIES)).astype("int64")]
@@ -28,7 +29,6 @@ def check_products(index: Any, vectors: numpy.ndarray) -> None:
     both = (found[:, 1:] >= 0) & (found[:, :-1] >= 0)
     ascending = bool((numpy.diff(scores, axis=1)[both] > 1e-6).any())
     hit = found[:, 0] >= 0
-    products = numpy.einsum("ij,ij->i", queries[hit], vectors[found[hit, 0]])
-    if ascending or scores[hit, 0].sum() < _LEAST_SHARE * products.sum():
+    if ascending or scores[hit, 0].sum() < _LEAST_SHARE * (queries[hit] ** 2).sum():
         raise RuntimeError("its scores are no inner products: expected an index of another kind")
     index.reconstruct_batch(rows[:1])

@@ -36,6 +36,7 @@ class KnowledgeTables:
         the label (``evidence_labels``, row in ``labels``) and the count (``evidence_counts``).
     concept_counts: how many training mentions each concept has, int32, (c,).
     types: sorted; ``concept_types``: for each concept the rows of its types.
+    concept_parents: for each concept the rows of those of its parents that are there.
     labels: entity labels that are known, from training mentions, or from types without these.
     label_keys: sorted int64, row of concept * number of labels + row of label, for the labels of
         the training mentions of a concept and for those of its types that are labels.
@@ -57,6 +58,7 @@ class KnowledgeTables:
     concept_counts: numpy.ndarray
     types: StringTable
     concept_types: RaggedRows
+    concept_parents: RaggedRows
     labels: StringTable
     label_keys: numpy.ndarray
 
@@ -138,6 +140,10 @@ class KnowledgeTables:
             concepts = [concept_from_record(json.loads(record)) for record in records]
             types, rows = _types(concepts)
             arrays = {**arrays, **types.to_arrays("types"), **rows.to_arrays("concept_types")}
+        if "concept_parents.values" not in arrays:
+            n = len(arrays["concept_ids.offsets"]) - 1
+            none = RaggedRows.from_pairs(numpy.zeros((0,), "int64"), numpy.zeros((0,)), n)
+            arrays = {**arrays, **none.to_arrays("concept_parents")}
         values: Dict[str, Any] = {}
         for field, declared in cls.__annotations__.items():
             if declared in (StringTable, RaggedRows):
@@ -212,6 +218,7 @@ class KnowledgeTables:
             concept_counts=concept_counts.astype("int32"),
             types=types,
             concept_types=concept_types,
+            concept_parents=_parents(concepts, {**alt, **rows}),
             labels=StringTable.from_strings(labels),
             label_keys=label_keys,
         )
@@ -240,6 +247,14 @@ def _types(concepts: Sequence[Concept]) -> Tuple[StringTable, RaggedRows]:
         StringTable.from_strings(types),
         RaggedRows.from_pairs(table[:, 0], table[:, 1], len(concepts)),
     )
+
+
+def _parents(concepts: Sequence[Concept], rows: Mapping[str, int]) -> RaggedRows:
+    """rows: of concepts by their ids and other ids."""
+    found = [(i, rows.get(parent, -1)) for i, c in enumerate(concepts) for parent in c.parents]
+    table = numpy.asarray(found, dtype="int64").reshape((-1, 2))
+    table = table[table[:, 1] >= 0]
+    return RaggedRows.from_pairs(table[:, 0], table[:, 1], len(concepts))
 
 
 def _known_labels(

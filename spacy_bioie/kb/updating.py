@@ -19,7 +19,7 @@ from .sources import Filters
 from .sources.source import Source
 from .tables import KnowledgeTables
 from .training_names import TrainingNames, read_training_names
-from .writing import write_report
+from .writing import check_outputs, write_report
 
 
 def update_knowledge_base(
@@ -141,6 +141,7 @@ def write_updated_knowledge_base(
     RETURNS: what has changed.
     Raises ValueError and OSError as ``update_knowledge_base`` and ``FaissKnowledgeBase`` do.
     """
+    check_outputs(out_dir, report)
     kb = FaissKnowledgeBase(Vocab()).from_disk(path)
     changed, counts = update_knowledge_base(
         kb,

@@ -8,6 +8,7 @@ from typing import Any, Iterable, Optional, Union
 from .building import build_knowledge_base
 from .name_encoders import TransformerNameEncoder
 from .report import BuildReport, Report
+from .storage import check_replaceable
 
 
 def write_knowledge_base(
@@ -15,7 +16,7 @@ def write_knowledge_base(
     sources: Iterable[Union[str, Path]] = (),
     *,
     encoder: Optional[str] = None,
-    pooling: str = "mean",
+    pooling: Optional[str] = None,
     batch_size: int = 64,
     mixed_precision: bool = False,
     report: Optional[Union[str, Path]] = None,
@@ -32,8 +33,10 @@ def write_knowledge_base(
     settings: the other arguments of ``build_knowledge_base``, such as ``mentions`` and ``index``.
 
     RETURNS: what went into the knowledge base.
-    Raises ValueError and OSError as ``build_knowledge_base`` and ``FaissKnowledgeBase.to_disk`` do.
+    Raises ValueError and OSError as ``build_knowledge_base`` and ``FaissKnowledgeBase.to_disk`` do;
+    whether there is a place for what is written is looked at first.
     """
+    check_outputs(out_dir, report)
     name_encoder = None
     if encoder is not None:
         name_encoder = TransformerNameEncoder(
@@ -44,6 +47,21 @@ def write_knowledge_base(
     if report is not None:
         write_report(Path(report), counts)
     return counts
+
+
+def check_outputs(out_dir: Union[str, Path], report: Optional[Union[str, Path]] = None) -> None:
+    """Look whether a knowledge base and a report can be written, before the work is done.
+
+    Raises ValueError where ``out_dir`` is a file or a folder of other files, where ``report`` is a
+    folder, and where one of them lies below a file.
+    """
+    check_replaceable(Path(out_dir))
+    if report is not None and Path(report).is_dir():
+        raise ValueError(f"'{report}' is a folder: expected a file for the report.")
+    for path in (out_dir,) if report is None else (out_dir, report):
+        there = next(above for above in Path(path).absolute().parents if above.exists())
+        if not there.is_dir():
+            raise ValueError(f"'{path}' cannot be written: '{there}' is a file.")
 
 
 def write_report(path: Path, counts: Report) -> None:

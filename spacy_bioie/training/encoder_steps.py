@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Union
 
 from ..formats.atomic import replacing
+from ..kb.pooling_file import write_pooling
 from .saved_pipeline import folder_to_replace
 
 
@@ -146,14 +147,19 @@ def check_output(output: Union[str, Path]) -> Path:
     return output
 
 
-def save_encoder(output: Path, model: Any, tokenizer: Any) -> None:
-    """Write a model and its tokenizer; an encoder that is there is replaced when all is written."""
+def save_encoder(output: Path, model: Any, tokenizer: Any, pooling: Optional[str] = None) -> None:
+    """Write a model and its tokenizer; an encoder that is there is replaced when all is written.
+
+    pooling: of what it was trained for, see ``write_pooling``.
+    """
     if tokenizer.is_fast:  # what it was last asked for would be saved
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     with folder_to_replace(output) as folder:
         model.save_pretrained(str(folder), safe_serialization=True)
         tokenizer.save_pretrained(str(folder))
+        if pooling is not None:
+            write_pooling(folder, pooling, model.config.hidden_size)
 
 
 def _write_checkpoint(

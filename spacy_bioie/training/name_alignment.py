@@ -12,15 +12,19 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Union
 from zlib import crc32
 
 import numpy
+from spacy.vocab import Vocab
 
 from ..annotation import SPANS_KEY
 from ..encoder_source import resolve_encoder
 from ..kb.building import open_sources, with_main_ids
 from ..kb.concepts import Concept
 from ..kb.findings import Findings
+from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.merging import merge_by_id
-from ..kb.name_encoders import POOLINGS, load_without_pooler, pooled_names
+from ..kb.name_encoders import load_without_pooler, pooled_names
+from ..kb.pooling_file import POOLINGS
 from ..kb.sources import Filters
+from ..kb.storage import META_FILE
 from ..kb.training_names import TrainingNames, read_training_names
 from .encoder_steps import (
     StepSettings,
@@ -61,12 +65,14 @@ def adapt_names(
 ) -> Dict[str, Any]:
     """Train an encoder on the synonyms of concepts, and save it with its tokenizer.
 
-    sources: files of concepts, or folders, as ``build_knowledge_base`` reads them, or concepts.
+    sources: files of concepts, or folders, as ``build_knowledge_base`` reads them, folders of
+        knowledge bases, or concepts. ``form`` and ``filters`` are for the files.
     output: folder to write; one that holds an encoder is replaced when training is over.
     encoder: a folder, a name on the model hub, or ``package:PYTHON_PACKAGE/FOLDER``.
     form, filters, mentions, spans_key: see ``build_knowledge_base``. What training mentions call a
         concept is a synonym, too.
-    pooling: ``cls`` or ``mean``; give the same to ``build_knowledge_base``.
+    pooling: ``cls`` or ``mean``. It is saved beside the encoder, where ``TransformerNameEncoder``
+        finds it.
     layers: only so many of the encoder's, the first ones, are kept and trained; 0 keeps all. Names
         are short, and fewer layers read them in less time.
     max_length: word pieces of a name, the rest is cut off.
@@ -141,7 +147,7 @@ def adapt_names(
         desc="Aligning names",
     )
     after = nearest_name_accuracy(model, names, split.held_out)
-    save_encoder(output, model.transformer, model.tokenizer)
+    save_encoder(output, model.transformer, model.tokenizer, pooling)
     return {
         "concepts": len(names.concepts),
         "names": len(names.texts),
@@ -278,12 +284,23 @@ def _read_names(
     progress: bool,
 ) -> Names:
     findings = Findings()
-    merged = merge_by_id(open_sources(sources, form, filters, findings, progress), findings)
+    opened = open_sources(map(_saved_concepts, sources), form, filters, findings, progress)
+    merged = merge_by_id(opened, findings)
     texts = with_main_ids(mentions, list(merged.concepts.values())).texts
     names = {concept_id: concept.names for concept_id, concept in merged.concepts.items()}
     for concept_id, counts in sorted(texts.items()):
         names[concept_id] = (*names.get(concept_id, ()), *sorted(counts))
     return make_names(names.values())
+
+
+def _saved_concepts(
+    source: Union[str, Path, Concept],
+) -> Union[str, Path, Concept, Iterable[Concept]]:
+    """The concepts of the folder of a knowledge base; another source as it is."""
+    if isinstance(source, Concept) or not (Path(source) / META_FILE).is_file():
+        return source
+    kb = FaissKnowledgeBase(Vocab()).from_disk(source)
+    return (kb.tables.concept(row) for row in range(len(kb)))
 
 
 def _log_sum(values: Any, mask: Any) -> Any:

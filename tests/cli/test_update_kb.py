@@ -55,7 +55,7 @@ def test_options_of_sources(folder):
     result = run(folder, *add, "--semantic-type", "x", "--form", "table")
     assert (result.exit_code, result.stdout) == (0, "")
     assert len(load_knowledge_base(folder / "out")(Vocab())) == 9
-    result = run(folder, *add, "--keep-suppressed")
+    result = run(folder, "--add", str(folder / "more.jsonl"), "--keep-suppressed")
     assert result.exit_code == 1 and "can be filtered by keep_suppressed" in result.output
 
 
@@ -88,6 +88,8 @@ def test_failures_write_nothing(folder):
         (("--remove", str(folder / "gone")), "gone', line 1: expected the id of a concept"),
         (("--merge", str(folder / "gone")), "gone', line 1: expected 2 ids"),
         (("--add", str(folder / "absent.jsonl")), "absent.jsonl"),
+        (("--remove", str(folder / "nope")), f"No such file or directory: '{folder / 'nope'}'"),
+        (("--merge", str(folder / "nope")), f"No such file or directory: '{folder / 'nope'}'"),
     ):
         result = run(folder, *args)
         assert result.exit_code == 1 and message in result.output, result.output

@@ -10,8 +10,9 @@ from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
 from spacy_bioie.cli import app
-from spacy_bioie.kb import Concept, load_knowledge_base
+from spacy_bioie.kb import Concept, load_knowledge_base, write_knowledge_base
 from spacy_bioie.kb.name_encoders import TransformerNameEncoder
+from spacy_bioie.kb.pooling_file import read_pooling
 from spacy_bioie.training.encoder_steps import StepSettings
 from spacy_bioie.training.name_alignment import adapt_names, multi_similarity_loss
 from spacy_bioie.training.synonym_pairs import Kinship, make_names, split_pairs
@@ -190,6 +191,42 @@ def test_mentions_are_names_too(bert, tmp_path):
     assert figures[0]["pairs"] == figures[1]["pairs"] + 3 + 1
 
 
+def test_synonyms_of_a_knowledge_base(bert, tmp_path):
+    write_knowledge_base(tmp_path / "kb", [CONCEPTS])
+    settings = {"epochs": 1, "held_out": 0, "settings": QUICK}
+    alone, again = (
+        adapt_names(sources, tmp_path / "out", bert, **settings)
+        for sources in (CONCEPTS, [tmp_path / "kb"])
+    )
+    assert alone["losses"] == again["losses"] and alone["pairs"] == again["pairs"] == 13
+    more = [str(tmp_path / "kb"), Concept("E", "solitary")]
+    assert adapt_names(more, tmp_path / "out", bert, **settings)["pairs"] == 14
+    (tmp_path / "kb" / "names.faiss").unlink()
+    with pytest.raises(ValueError, match="names.faiss' is missing"):
+        adapt_names([tmp_path / "kb"], tmp_path / "out", bert, **settings)
+
+
+def test_pooling_is_kept_beside_the_encoder(bert, tmp_path):
+    for pooling in ("mean", "cls"):  # the second replaces what the first one has left
+        adapt_names(CONCEPTS, tmp_path / "out", bert, pooling=pooling, max_steps=1, settings=QUICK)
+        encoder = TransformerNameEncoder(str(tmp_path / "out"))
+        assert encoder.pooling == encoder.settings()["pooling"] == pooling
+    with pytest.raises(
+        ValueError, match="pooling is 'mean', but '.*1_Pooling/config.json' says 'c"
+    ):
+        TransformerNameEncoder(str(tmp_path / "out"), pooling="mean")
+    # an encoder that was trained for one pooling may be trained for another
+    adapt_names(
+        CONCEPTS,
+        tmp_path / "out",
+        str(tmp_path / "out"),
+        pooling="mean",
+        max_steps=1,
+        settings=QUICK,
+    )
+    assert read_pooling(tmp_path / "out") == "mean"
+
+
 def test_encoder_half_of_t5(tmp_path):
     encoder = make_tiny_t5(tmp_path / "t5")
     report = adapt_names(
@@ -239,13 +276,26 @@ def test_command_gives_an_encoder_for_build_kb(bert, tmp_path):
     assert report["steps"] == 3 and report["held_out_concepts"] == 1
     assert not (tmp_path / "adapted.checkpoint").exists()
     assert json.loads((tmp_path / "adapted" / "config.json").read_text())["num_hidden_layers"] == 1
-    result = run(
-        *("build-kb", tmp_path / "kb", source, "--encoder", tmp_path / "adapted", "-q"),
-        *("--pooling", "cls"),
-    )
+    build = ("build-kb", tmp_path / "kb", source, "--encoder", tmp_path / "adapted", "-q")
+    result = run(*build, "--pooling", "mean")
+    assert result.exit_code == 1 and "pooling is 'mean', but" in result.output
+    result = run(*build)
     assert result.exit_code == 0, result.output
     kb = load_knowledge_base(tmp_path / "kb")(Vocab())
     assert kb.vectorizer.encoder.pooling == "cls" and kb.search(["mice"])[0][0][0] == "D"
+    result = run(
+        *(
+            "adapt-names",
+            tmp_path / "kb",
+            tmp_path / "again",
+            "--encoder",
+            bert,
+            "--max-steps",
+            "1",
+        ),
+        *("--held-out", "0", "--quiet"),
+    )
+    assert result.exit_code == 0 and json.loads(result.stdout)["pairs"] == 13, result.output
 
 
 def test_command_names_what_is_wrong(bert, tmp_path):

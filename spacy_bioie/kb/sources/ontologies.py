@@ -18,8 +18,9 @@ _SCOPES = {"EXACT", "NARROW", "RELATED"}
 def read_obo(source: Source) -> Iterator[Concept]:
     """Read the terms of an OBO file: the type is the namespace.
 
-    Synonyms are the exact, narrow and related ones. Obsolete terms are suppressed. Raises
-    ValueError that names file and line where the file is not OBO, and ImportError without fastobo.
+    Synonyms are the exact, narrow and related ones, parents the terms that it "is_a". Obsolete
+    terms are suppressed. Raises ValueError that names file and line where the file is not OBO, and
+    ImportError without fastobo.
     """
     fastobo = _import("fastobo")
     term = ""
@@ -80,6 +81,7 @@ def read_owl(source: Source) -> Iterator[Concept]:
             str(term.definition or ""),
             sorted(term.alternate_ids),
             sorted(xref.id for xref in term.xrefs),
+            sorted(term.superclasses(distance=1, with_self=False).to_set().ids),
         )
         yield from _kept(source, (concept, term.obsolete))
 
@@ -98,6 +100,7 @@ def _obo_term(source: Source, frame: Any) -> Tuple[Concept, bool]:
         str(clauses["def"][0].definition) if "def" in clauses else "",
         [str(clause.alt_id) for clause in clauses.get("alt_id", ())],
         [str(clause.xref.id) for clause in clauses.get("xref", ())],
+        [str(clause.term) for clause in clauses.get("is_a", ())],
     )
     return concept, any(clause.obsolete for clause in clauses.get("is_obsolete", ()))
 
@@ -111,6 +114,7 @@ def _concept(
     definition: str,
     alt_ids: List[str],
     xrefs: List[str],
+    parents: List[str],
 ) -> Concept:
     """synonyms: scope and text."""
     name = name.strip()
@@ -131,6 +135,7 @@ def _concept(
         definition=definition.strip(),
         alt_ids=tuple(dict.fromkeys(alt_ids)),
         xrefs=tuple(dict.fromkeys(xrefs)),
+        parents=tuple(dict.fromkeys(parents)),
     )
 
 

@@ -24,7 +24,7 @@ class Form(NamedTuple):
 
 FORMS: Dict[str, Form] = {
     "jsonl": Form(read_jsonl, ("semantic_types",)),
-    "table": Form(read_table, ("languages", "vocabularies", "semantic_types")),
+    "table": Form(read_table, ("languages", "vocabularies", "semantic_types", "keep_suppressed")),
     "obo": Form(read_obo, ("semantic_types", "keep_suppressed")),
     "owl": Form(read_owl, ("semantic_types", "keep_suppressed")),
     "rrf": Form(read_rrf, ("languages", "vocabularies", "semantic_types", "keep_suppressed")),
@@ -59,8 +59,9 @@ def read_concepts(
     on_read: called with each number of bytes that was read of the files of ``source_files``.
 
     Raises FileNotFoundError where there is no such file. ValueError where the form is not known or
-    cannot apply a filter, where nothing passes the filters, and, with file, line or record, and
-    field, where the source is not of the form. ImportError where a package for the form is absent.
+    cannot apply a filter, where there is no concept or none passes the filters, and, with file,
+    line or record, and field, where the source is not of the form. ImportError where a package for
+    the form is absent.
     """
     path = Path(path)
     form = check_form(path, form)
@@ -99,6 +100,7 @@ def source_files(path: Union[str, Path], form: str) -> List[Path]:
 
 def _read(source: Source, form: str) -> Iterator[Concept]:
     passed = False
+    left_out = source.findings.counts["left_out"]
     for concept in FORMS[form].read(source):
         # the rows of a release also give the names of types, so that it filters itself
         if form != "rrf" and not source.filters.keep_types(concept.types):
@@ -108,6 +110,10 @@ def _read(source: Source, form: str) -> Iterator[Concept]:
         yield concept
     if not passed and source.filters.active:
         raise ValueError(f"'{source.path}': no concept passes the filters {source.filters}.")
+    if not passed:
+        left_out = source.findings.counts["left_out"] - left_out
+        said = f", {left_out} are suppressed or obsolete" if left_out else ""
+        raise ValueError(f"'{source.path}': no concept{said}. Expected at least one.")
 
 
 def _guess_form(path: Path) -> str:

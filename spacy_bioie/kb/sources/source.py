@@ -84,7 +84,7 @@ class _WatchedFile(io.FileIO):
     """A file that tells how many bytes are read: of the packed ones, where it is packed."""
 
     def __init__(self, path: Path, on_read: Callable[[int], Any]):
-        super().__init__(path, "rb")
+        super().__init__(str(path), "rb")  # as a Path it would be told as one where it is absent
         self._on_read = on_read
 
     def readinto(self, buffer: Any) -> int:

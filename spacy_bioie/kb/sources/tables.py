@@ -2,7 +2,8 @@
 
 Rows that follow each other under one id are one concept. So both customs are read: a row for each
 name, as in the vocabularies of BioNNE-L (``CUI``, ``semantic_type``, ``concept_name``), and a row
-for each concept with lists in its cells, as ontology portals export them, split at ``|``.
+for each concept with lists in its cells, as ontology portals export them, split at ``|``. Rows that
+such a portal marks as obsolete are suppressed.
 """
 
 import csv
@@ -16,7 +17,7 @@ from .source import Source
 # Names of columns for each field, compared without case, blanks, hyphens and underscores. The
 # first that the header has is taken.
 COLUMNS: Dict[str, Tuple[str, ...]] = {
-    "concept_id": ("conceptid", "id", "cui", "umlscui", "classid", "curie", "identifier", "code"),
+    "concept_id": ("conceptid", "id", "classid", "cui", "umlscui", "curie", "identifier", "code"),
     "name": ("name", "conceptname", "canonicalname", "preferredname", "preferredlabel")
     + ("prefname", "term", "label", "str", "description"),
     "synonyms": ("synonyms", "synonym", "aliases", "alias", "names"),
@@ -24,9 +25,12 @@ COLUMNS: Dict[str, Tuple[str, ...]] = {
     "definition": ("definition", "definitions", "def"),
     "alt_ids": ("altids", "alternativeids", "alternateids"),
     "xrefs": ("xrefs", "xref", "crossreferences"),
+    "parents": ("parents", "parent", "isa"),
     "language": ("language", "lang", "lat"),
     "vocabulary": ("vocabulary", "source", "sab"),
+    "obsolete": ("obsolete", "isobsolete", "deprecated", "isdeprecated"),
 }
+_YES = ("true", "1", "yes", "y")
 DELIMITERS = "\t,;|"
 
 
@@ -60,7 +64,11 @@ def read_header(line: str) -> Optional[Header]:
     RETURNS: None where no delimiter gives a column for the id and one for names.
     """
     for delimiter in DELIMITERS:
-        columns = [_unquoted(cell.strip()) for cell in line.split(delimiter)]
+        if delimiter == "\t":
+            cells = [_unquoted(cell.strip()) for cell in line.split(delimiter)]
+        else:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+        columns = [cell.strip() for cell in cells]
         keys = [re.sub(r"[\s_-]", "", column).casefold() for column in columns]
         places = {}
         for field, names in COLUMNS.items():
@@ -98,7 +106,10 @@ def _concept_rows(source: Source) -> Iterator[Concept]:
         if not concept_id:
             column = header.columns[header.places["concept_id"]]
             raise ValueError(f"{where}, column '{column}': expected a concept id, got nothing.")
-        if any(row[field].casefold() not in values for field, values in wanted.items()):
+        suppressed = row.get("obsolete", "").casefold() in _YES
+        if (suppressed and not source.filters.keep_suppressed) or any(
+            row[field].casefold() not in values for field, values in wanted.items()
+        ):
             source.findings.note("left_out", concept_id, name)
             continue
         if "name" in row:
@@ -113,6 +124,7 @@ def _concept_rows(source: Source) -> Iterator[Concept]:
             definition=row.get("definition", ""),
             alt_ids=_items(row.get("alt_ids", "")),
             xrefs=_items(row.get("xrefs", "")),
+            parents=_items(row.get("parents", "")),
         )
 
 

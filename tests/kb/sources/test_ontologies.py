@@ -23,6 +23,7 @@ synonym: "Größe" RELATED []
 synonym: "" NARROW []
 xref: MESH:D1 "a description"
 xref: UMLS:C0000001
+is_a: GO:0000002 {source="x"} ! nameless
 
 [Term]
 id: GO:0000002
@@ -58,6 +59,7 @@ OWL = """\
  <o:hasAlternativeId>GO:0000009</o:hasAlternativeId>
  <o:hasDbXref>MESH:D1</o:hasDbXref>
  <o:hasDbXref>UMLS:C0000001</o:hasDbXref>
+ <rdfs:subClassOf rdf:resource="http://purl.obolibrary.org/obo/GO_0000002"/>
  <obo:IAO_0000115>The "distribution" of mitochondria.</obo:IAO_0000115>
 </owl:Class>
 <owl:Class rdf:about="http://purl.obolibrary.org/obo/GO_0000002">
@@ -77,6 +79,7 @@ FIRST = Concept(
     'The "distribution" of mitochondria.',
     ("GO:0000009",),
     ("MESH:D1", "UMLS:C0000001"),
+    ("GO:0000002",),
 )
 SECOND = Concept("GO:0000002", "nameless")
 OBSOLETE = Concept("GO:0000003", "obsolete reproduction")
@@ -127,9 +130,9 @@ def test_other_iris_stay(tmp_path):
     "old, new, expected",
     [
         ("format-version: 1.2", "no header", "line 1: expected HeaderClause, got 'no header'"),
-        ("is_obsolete: true", "colour: red", "line 25: expected .*, got 'colour: red'"),
-        ('"nameless" EXACT', "nameless", "line 20: expected QuotedString, got 'synonym: nameless"),
-        ("id: GO:0000002\n", "", "line 19: expected"),
+        ("is_obsolete: true", "colour: red", "line 26: expected .*, got 'colour: red'"),
+        ('"nameless" EXACT', "nameless", "line 21: expected QuotedString, got 'synonym: nameless"),
+        ("id: GO:0000002\n", "", "line 20: expected"),
     ],
 )
 def test_errors_in_obo(tmp_path, old, new, expected):
@@ -149,7 +152,7 @@ def test_other_encoding(tmp_path):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        (OWL[:-40], "line 28: expected OWL in RDF/XML, but"),
+        (OWL[:-40], "line 29: expected OWL in RDF/XML, but"),
         ("<html/>", "expected an ontology in OWL"),
         ("", "expected an ontology in OWL"),
     ],

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from spacy_bioie.kb import Filters, read_concepts
+from spacy_bioie.kb import Filters, build_knowledge_base, read_concepts
 from spacy_bioie.kb.sources import FORMS, check_form, source_files
 
 from .test_mesh import ASCII, DESCRIPTORS, XML_HEAD
@@ -83,6 +83,28 @@ def test_every_form_reports_damaged_gzip(tmp_path, form):
     path.write_bytes(whole[: len(whole) - 12])
     with pytest.raises(ValueError, match="x.gz': the gzip data breaks off or is damaged"):
         list(read_concepts(path, form))
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("c.jsonl", "\n", "c.jsonl': no concept. Expected at least one."),
+        ("c.csv", "id,name\n", "c.csv': no concept. Expected"),
+        ("c.csv", "id,name,obsolete\nA,one,true\n", "no concept, 1 are suppressed or obsolete."),
+        ("c.obo", "format-version: 1.2\n", "c.obo': no concept."),
+    ],
+)
+def test_a_source_without_a_concept(tmp_path, name, text, message):
+    if name == "c.obo":
+        pytest.importorskip("fastobo")
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        list(read_concepts(path))
+    whole = tmp_path / "whole.jsonl"
+    whole.write_text(SAMPLES["jsonl"])
+    with pytest.raises(ValueError, match=message):  # beside another source, too
+        build_knowledge_base([whole, path])
 
 
 def test_wrong_calls(tmp_path):

@@ -2,6 +2,7 @@ import pytest
 
 from spacy_bioie.kb import Concept, Filters, read_concepts
 from spacy_bioie.kb.findings import Findings
+from spacy_bioie.kb.sources import check_form
 
 
 def write(path, text):
@@ -41,10 +42,29 @@ def test_a_row_for_each_concept(tmp_path):
         "A", "one, first", ("uno", "eins"), (), 'The "first",\nof', ("A1",), ("M:1", "M:2")
     )
     second = Concept("B", "due", ("zwei",))
-    assert list(read_concepts(write(tmp_path / "c.csv", text))) == [first, second]
+    path, findings = write(tmp_path / "c.csv", text), Findings()
+    assert list(read_concepts(path, findings=findings)) == [first]
+    assert findings.counts == {"left_out": 1} and findings.examples == {"left_out": ["B: "]}
+    kept = Filters(keep_suppressed=True)
+    assert list(read_concepts(path, filters=kept)) == [first, second]
     other = text.replace("|", "/").replace(",", ";").replace("one; first", "one, first")
-    found, _ = read_concepts(write(tmp_path / "semicolons.csv", other))
+    (found,) = read_concepts(write(tmp_path / "semicolons.csv", other))
     assert found.name == "one, first"
+
+
+def test_header_with_delimiters_in_its_cells(tmp_path):
+    path = write(
+        tmp_path / "c.csv",
+        'CUI,"Class ID",name,"Definition, long ""or"" short",definition,Deprecated\n'
+        ",A,one,x,first,\n"
+        ',B,two,x,"of two, the other",True\n',
+    )
+    assert check_form(path.rename(tmp_path / "c.txt")) == "table"
+    found = list(read_concepts(tmp_path / "c.txt", filters=Filters(keep_suppressed=True)))
+    assert found == [
+        Concept("A", "one", definition="first"),
+        Concept("B", "two", definition="of two, the other"),
+    ]
 
 
 def test_filters_and_empty_names(tmp_path):
