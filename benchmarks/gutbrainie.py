@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--root", type=Path, default=Path("."), help="folder of the project's run")
     parser.add_argument("--name", help="name of the file in results/")
-    parser.add_argument("--tolerance", type=float, help="with which relations were tuned")
     parser.add_argument("--adapt-layers", type=int, help="layers of the encoder of names")
     parser.add_argument("--adapt-steps", type=int, help="updates of the encoder of names")
     parser.add_argument("--note", help="what differs from the workflow, for the table")
@@ -109,7 +108,6 @@ def main() -> None:
             "batch_documents": training["batcher"]["size"],
             "held_out": "assets/splits/gutbrainie_held_out.txt",
             "relation_threshold": nlp.get_pipe("relation_extractor").cfg["threshold"],
-            "relation_tolerance": arguments.tolerance,
             "adapt_layers": arguments.adapt_layers,
             "adapt_steps": arguments.adapt_steps,
             **({"note": arguments.note} if arguments.note else {}),

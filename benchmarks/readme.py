@@ -51,11 +51,9 @@ def relations(results: List[Dict[str, Any]]) -> List[str]:
     lines = ["", "## Relations over one encoder", ""]
     lines += [
         "The same encoder, documents and held-out documents for all, on which thresholds were "
-        "chosen: the lowest one that costs at most a standard error of F1, for TM or, between "
-        "concepts, for these. GutBrainIE's dev had a part in choosing that rule; `untolerated` is "
-        "without it. The marker classifier and ATLOP decide without one, as published. "
-        "Of each training the last model was taken. Times are those of a machine that other work "
-        "shared; CPU times are not."
+        "chosen: the best for TM or, between concepts, for these. The marker classifier and ATLOP "
+        "decide without one, as published. Of each training the last model was taken. Times are "
+        "those of a machine that other work shared; CPU times are not."
     ]
     return lines + tables(relation_tables(results))
 

@@ -2,8 +2,7 @@
 
 One model's scores are read in several ways, with thresholds chosen on the held-out documents:
 
-tuned           one threshold for the finest level, by the one-standard-error rule
-untolerated     one threshold for the finest level, the mean of the best ones
+tuned           one threshold for the finest level, the mean of the best ones
 per_predicate   tuned, then a threshold for each predicate
 own_level       tuned, for each level by itself
 half            the threshold .5
@@ -50,7 +49,6 @@ from spacy_bioie.scoring.relations import (
 from spacy_bioie.training.saved_pipeline import run_components_before
 
 BATCH = 32  # as the search of thresholds, whose scores are read again
-TOLERANCE = 1.0
 KEPT = ("micro_p", "micro_r", "micro_f", "2025_micro_f")
 PROJECT: Dict[str, Callable[[RelationKey], Tuple[str, ...]]] = {
     "bt": lambda key: (key[1], key[4]),
@@ -151,12 +149,9 @@ def choose_thresholds(
 
     levels, target = corpus.levels, corpus.target
     return {
-        "tuned": dict.fromkeys(levels, tune(target, tolerance=TOLERANCE)),
-        "untolerated": dict.fromkeys(levels, tune(target)),
-        "per_predicate": dict.fromkeys(
-            levels, tune(target, tolerance=TOLERANCE, per_predicate=True)
-        ),
-        "own_level": {level: tune(level, tolerance=TOLERANCE) for level in levels},
+        "tuned": dict.fromkeys(levels, tune(target)),
+        "per_predicate": dict.fromkeys(levels, tune(target, per_predicate=True)),
+        "own_level": {level: tune(level) for level in levels},
         "half": {level: (0.5, {}) for level in levels},
     }
 

@@ -16,7 +16,7 @@ INPUTS = {
     "gut_instincts": "mentions that Gut-Instincts found (rows of stored predictions: theirs)",
     "own": "mentions that a trained pipeline of ours found",
 }
-READINGS = ("tuned", "untolerated", "per_predicate", "own_level", "half", "argmax")
+READINGS = ("tuned", "per_predicate", "own_level", "half", "argmax")
 ROLES = ("fixed", "peer", "ours", "ablation")
 OF_ABLATIONS = "pairs_frozen"
 CROSS_ENCODER = "lyx_cross_encoder"
@@ -188,14 +188,14 @@ def ablation_table(systems: Systems) -> Iterator[Table]:
 
 def concept_table(systems: Systems, corpus: str) -> Table:
     keys = [f"gold_c_micro_{figure}" for figure in "prf"]
-    keys += [f"gold_{reading}_c_micro_f" for reading in ("untolerated", "per_predicate", "half")]
+    keys += [f"gold_{reading}_c_micro_f" for reading in ("per_predicate", "half")]
     rows = [
         [_title(key, found), seeds(found) or "-", *(_mean(found, k) for k in keys)]
         for key, found in systems.items()
     ]
     documents = next(iter(systems.values()))[0]["config"]["documents"]
     text = f"`{corpus}`, dev ({documents['dev']} documents), gold mentions: relations of concepts."
-    head = ["system", "seeds", "P", "R", "F1", "untolerated: F1", "per_predicate: F1", "half: F1"]
+    head = ["system", "seeds", "P", "R", "F1", "per_predicate: F1", "half: F1"]
     return Table(text, head, rows)
 
 

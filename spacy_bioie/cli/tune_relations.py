@@ -39,12 +39,6 @@ def tune_relations_cli(
     min_gold: Annotated[
         int, typer.Option("--min-gold", min=1, help="Gold relations of a frequent predicate")
     ] = 5,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance", min=0, help="Standard errors that a lower threshold may cost in F1"
-        ),
-    ] = 0.0,
     output: TunedFolder = None,
     component: Annotated[
         str | None, typer.Option("--component", help="Name of the relation component")
@@ -57,8 +51,6 @@ def tune_relations_cli(
     Every prediction counts, as sets: label pairs (bt), triples of labels and predicate (tt),
     triples with the texts of the mentions (tm) or triples of concepts (c); or the mean of the
     first three (mean). Prints the thresholds and the figure as JSON.
-    With --tolerance 1 the lowest threshold is taken that does not do worse by more than chance:
-    for corpora whose annotators overlook relations.
     Without an output folder the thresholds inside the pipeline's folder are replaced.
 
     Exit codes: 0 if saved, 1 if something cannot be read, tuned or written, 2 for wrong usage.
@@ -78,7 +70,6 @@ def tune_relations_cli(
             input=input.value,
             per_predicate=per_predicate,
             min_gold=min_gold,
-            tolerance=tolerance,
             progress=not quiet,
         )
     except (OSError, ValueError) as error:

@@ -86,31 +86,6 @@ def averaged_threshold(items: Levels, samples: int = 100, seed: int = 0) -> Cut:
     return sweep.cut(threshold)
 
 
-def lowest_threshold(
-    items: Levels, tolerance: float = 1.0, samples: int = 100, seed: int = 0
-) -> Cut:
-    """The lowest threshold that does as well as the best one but for chance, and its micro-F1.
-
-    The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, section 3.4.3), with the
-    error of the difference: over resampled documents, micro-F1 falls on average by at most
-    ``tolerance`` times the standard deviation of its fall. Micro-F1 is nearly flat around its best
-    threshold, and where annotators overlook what is there, held-out documents put that threshold
-    too high.
-
-    items: of several levels, over the same documents, the mean of their micro-F1 counts.
-    RETURNS: as ``best_threshold``, which says when the threshold is None.
-    """
-    sweep = _Sweep(_as_list(items))
-    best = sweep.best()
-    if best.threshold is None:
-        return best
-    f1 = numpy.stack([sweep.micro_f1(drawn) for drawn in sweep.resample(samples, seed)])
-    fall = f1[:, [int(f1.mean(axis=0).argmax())]] - f1
-    as_good = fall.mean(axis=0) <= tolerance * fall.std(axis=0)
-    threshold = sweep.threshold(int(numpy.flatnonzero(as_good)[-1]))
-    return sweep.cut(threshold)
-
-
 class _Sweep:
     """Micro-F1 at every threshold: that of distinct items, or its mean over several levels."""
 

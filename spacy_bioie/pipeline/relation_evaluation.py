@@ -15,7 +15,6 @@ from ..models.threshold_search import (
     ScoredItems,
     averaged_threshold,
     best_thresholds,
-    lowest_threshold,
 )
 from ..scoring.relation_items import LEVELS, end_items, relation_items
 from ..scoring.relations import (
@@ -77,7 +76,6 @@ def search_thresholds(
     input: str,
     per_predicate: bool,
     min_gold: int,
-    tolerance: float,
 ) -> Thresholds:
     """Find the thresholds with the best strict micro-F1; see ``RelationFinder``."""
     if metric == "c":
@@ -92,7 +90,7 @@ def search_thresholds(
         items = [_concept_items(component, examples, input, level)]
     else:
         items = _mention_items(component, examples, input, metric)
-    common, f1 = lowest_threshold(items, tolerance) if tolerance else averaged_threshold(items)
+    common, f1 = averaged_threshold(items)
     if common is None or not per_predicate:
         return Thresholds(common, {}, f1)
     moved, f1 = best_thresholds(items, common, min_gold)

@@ -204,12 +204,11 @@ class RelationFinder(TrainedHead):
         input: MentionInput = "gold",
         per_predicate: bool = False,
         min_gold: int = 5,
-        tolerance: float = 0.0,
     ) -> Dict[str, Any]:
         """Set the thresholds that give the best strict micro-F1 on held-out documents.
 
         The common threshold is the mean of the best ones of resampled documents, see
-        ``threshold_search.averaged_threshold``; with a ``tolerance``, the lowest that is as good.
+        ``threshold_search.averaged_threshold``.
 
         examples: their predicted documents have been through the components before this one.
         metric: "bt" (label pairs), "tt" (triples of labels and predicate), "tm" (triples with the
@@ -220,26 +219,19 @@ class RelationFinder(TrainedHead):
             ones.
         per_predicate: a threshold for each predicate as well, where the candidates hold at least
             ``min_gold`` gold items of it.
-        tolerance: above 0, the common threshold is the lowest one whose micro-F1 is below the best
-            by at most so many standard errors, see ``threshold_search.lowest_threshold``: for
-            relations that annotators overlook.
 
         RETURNS: "threshold" and "thresholds" as they now stand in ``cfg``, and the micro-F1 that
             they reach under the name that ``score`` gives it.
-        Raises ValueError where no reference holds a relation of the metric's level, for an unknown
-        metric or input, or a negative tolerance.
+        Raises ValueError where no reference holds a relation of the metric's level, or for an
+        unknown metric or input.
         """
         if input not in ("gold", "pred"):
             raise ValueError(f"Unknown input '{input}': expected 'gold' or 'pred'.")
         if metric not in get_args(Metric):
             expected = ", ".join(get_args(Metric))
             raise ValueError(f"Unknown metric '{metric}': expected one of {expected}.")
-        if not tolerance >= 0:
-            raise ValueError(f"The tolerance is {tolerance}, expected 0 or more standard errors.")
         annotated = self._with_relations(examples)
-        found = search_thresholds(
-            self, annotated, metric, input, per_predicate, min_gold, tolerance
-        )
+        found = search_thresholds(self, annotated, metric, input, per_predicate, min_gold)
         if found.common is None:
             warnings.warn(
                 f"Component '{self.name}': no gold relation can be predicted over {input} "

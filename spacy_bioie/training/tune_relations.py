@@ -21,7 +21,6 @@ def tune_relations(
     input: MentionInput = "gold",
     per_predicate: bool = False,
     min_gold: int = 5,
-    tolerance: float = 0.0,
     progress: bool = False,
 ) -> Dict[str, Any]:
     """Set the thresholds of a pipeline's ``relation_extractor`` or ``relation_ensemble``.
@@ -43,7 +42,6 @@ def tune_relations(
         input=input,
         per_predicate=per_predicate,
         min_gold=min_gold,
-        tolerance=tolerance,
     )
 
 

@@ -8,7 +8,6 @@ from spacy_bioie.models.threshold_search import (
     averaged_threshold,
     best_threshold,
     best_thresholds,
-    lowest_threshold,
 )
 
 
@@ -83,7 +82,6 @@ def test_nothing_to_find():
     assert best_threshold(wrong) == (None, 0.0)
     assert best_thresholds(nothing, 0.5, 1) == ({}, 0.0)
     assert averaged_threshold(nothing) == averaged_threshold(wrong) == (None, 0.0)
-    assert lowest_threshold(nothing) == lowest_threshold(wrong) == (None, 0.0)
 
 
 def test_averaged_threshold_of_one_document_is_the_best():
@@ -125,54 +123,6 @@ def test_averaged_thresholds_differ_less_between_documents():
         plain.append(best_threshold(items).threshold)
         averaged.append(averaged_threshold(items, samples=30).threshold)
     assert numpy.std(averaged) < numpy.std(plain)
-
-
-def test_lowest_threshold_of_one_document_is_the_best():
-    scores = numpy.asarray([0.9, 0.7, 0.312, 0.301, 0.3])
-    items = one_document(numpy.arange(5), scores, numpy.arange(5) < 3, 3)
-    assert lowest_threshold(items) == best_threshold(items) == (0.31, 1.0)
-
-
-def test_lowest_threshold_does_as_well_but_for_chance():
-    rng = numpy.random.default_rng(1)
-    n, documents = 400, rng.integers(0, 20, 400)
-    hits = rng.random(n) < 0.3
-    scores = 1 / (1 + numpy.exp(-rng.normal(1.5 * hits - 1.0, 1.0)))
-    doc_gold = numpy.bincount(documents[hits], minlength=20)
-    zeros = numpy.zeros(n, dtype="int64")
-    items = ScoredItems(numpy.arange(n), scores, hits, zeros, int(hits.sum()), documents, doc_gold)
-    cuts = [lowest_threshold(items, tolerance) for tolerance in (0.0, 0.5, 1.0, 2.0)]
-    thresholds = [cut.threshold for cut in cuts]
-    assert thresholds == sorted(thresholds, reverse=True) and thresholds[0] > thresholds[-1]
-    best, below = cuts[0].threshold, cuts[2].threshold
-    drawn = numpy.random.default_rng(7).integers(20, size=(300, 20))
-    fall = []
-    for sample in drawn:
-        rows = numpy.concatenate([numpy.flatnonzero(documents == d) for d in sample])
-        gold = int(hits[rows].sum())
-        at = [(scores[rows] >= t) for t in (best, below)]
-        f1 = [2 * (hits[rows] & kept).sum() / (kept.sum() + gold) for kept in at]
-        fall.append(f1[0] - f1[1])
-    # with other samples than those by which it was chosen
-    assert 0.7 * numpy.std(fall) < numpy.mean(fall) < 1.3 * numpy.std(fall)
-    for cut in cuts:
-        assert cut.f1 == pytest.approx(f1_of(items, items.scores >= cut.threshold))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_thresholds_of_groups(seed):
-    items = make_items(seed)
-    common = best_threshold(items)
-    moved, f1 = best_thresholds(items, common.threshold, 1)
-    assert f1 >= common.f1
-    thresholds = numpy.asarray([moved.get(group, common.threshold) for group in range(3)])
-    assert f1_of(items, items.scores >= thresholds[items.groups]) == pytest.approx(f1)
-    # no single threshold can be moved to a better place
-    for group in range(3):
-        for value in items.scores:
-            other = thresholds.copy()
-            other[group] = value
-            assert f1_of(items, items.scores >= other[items.groups]) <= f1 + 1e-12
 
 
 def test_groups_with_few_gold_items_keep_the_common_threshold():

@@ -63,15 +63,6 @@ def test_tuned_thresholds_are_saved(half_trained, tmp_path):
     assert cfg["thresholds"] == pytest.approx(result["thresholds"])
 
 
-def test_tolerance_lowers_the_threshold(half_trained):
-    pipe = make_nlp().from_bytes(half_trained.to_bytes()).get_pipe(NAME)
-    examples = processed(half_trained)
-    found = [pipe.tune_thresholds(examples, tolerance=value) for value in (0.5, 1.0, 3.0)]
-    thresholds = [result["threshold"] for result in found]
-    assert thresholds == sorted(thresholds, reverse=True) and thresholds[0] > thresholds[-1]
-    assert pipe.cfg["threshold"] == thresholds[-1]
-
-
 def test_errors_of_tuning(half_trained):
     pipe = half_trained.get_pipe(NAME)
     examples = processed(half_trained)
@@ -79,8 +70,6 @@ def test_errors_of_tuning(half_trained):
         pipe.tune_thresholds(examples, metric="ner")
     with pytest.raises(ValueError, match="Unknown input 'silver'"):
         pipe.tune_thresholds(examples, input="silver")
-    with pytest.raises(ValueError, match="tolerance is -1, expected 0 or more standard errors"):
-        pipe.tune_thresholds(examples, tolerance=-1)
     with pytest.raises(ValueError, match="no reference holds a relation"):
         pipe.tune_thresholds(examples[2:5])
     with pytest.raises(ValueError, match=f"'{NAME}'.*metric 'c', because no reference holds"):

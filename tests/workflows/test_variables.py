@@ -107,7 +107,6 @@ def test_every_value_can_be_changed(project):
         "package.gutbrainie": "mine",
         "adapt_layers": 2,
         "adapt_steps": 5,
-        "tolerance.gutbrainie": 0.5,
         "max_epochs.gutbrainie": 2,
         "total_steps.gutbrainie": 94,
         "eval_frequency.gutbrainie": 31,
@@ -122,7 +121,6 @@ def test_every_value_can_be_changed(project):
     expected = {"--encoder": "some/encoder", "--layers": "2", "--max-steps": "5"}
     expected |= {"--seed": "77", "--gpu-id": "3"}
     assert expected.items() <= adapting.items()
-    assert options_of(lines, "bioie", "tune-relations")["--tolerance"] == "0.5"
     assert not [word for line in lines for word in line if "assets/gutbrainie/" in word]
     short = {"max_epochs.sample": 1, "total_steps.sample": 3, "eval_frequency.sample": 2}
     check_package_and_schedule(plan(project, "all", **short), "sample", "bioie_sample", (1, 3, 2))
