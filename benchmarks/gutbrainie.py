@@ -22,6 +22,9 @@ from spacy_bioie.scoring.files import evaluate_files
 from spacy_bioie.scoring.link_stages import evaluate_linking
 
 CORPUS = "gutbrainie"
+HELD_OUT = Path(__file__).resolve().parents[1] / "assets" / "splits" / "gutbrainie_held_out.txt"
+# What says which checkpoint was the best one
+CHECKPOINT = ("spans_sc_f", "nel_gold_acc1", "rel_gold_tm_micro_f")
 TRAIN = "Annotations/Train/{0}_quality/json_format/train_{0}.json"
 SUBMISSIONS = {
     "2025": {
@@ -99,6 +102,7 @@ def main() -> None:
                 *(arguments.gutbrainie / TRAIN.format(t) for t in ("platinum", "gold", "silver")),
                 dev,
                 arguments.concepts,
+                HELD_OUT,
             ]
         ),
         config={
@@ -106,7 +110,10 @@ def main() -> None:
             "encoder": nlp.config.get("vars", {}).get("encoder"),
             "max_epochs": training["max_epochs"],
             "batch_documents": training["batcher"]["size"],
-            "held_out": "assets/splits/gutbrainie_held_out.txt",
+            "held_out": HELD_OUT.name,
+            "checkpoint_on_held_out": {
+                name: nlp.meta["performance"].get(name) for name in CHECKPOINT
+            },
             "relation_threshold": nlp.get_pipe("relation_extractor").cfg["threshold"],
             "adapt_layers": arguments.adapt_layers,
             "adapt_steps": arguments.adapt_steps,

@@ -61,7 +61,7 @@ class TransformerNameEncoder:
     max_length: a name is cut after this many word pieces.
     batch_size: names of ``max_length`` word pieces in one forward pass, or as many more shorter
         ones; names of like length go together.
-    mixed_precision: bfloat16 where the hardware has instructions for it, which halves the time.
+    mixed_precision: bfloat16 where the hardware has instructions for it, which takes less time.
         Vectors then depend a little on the batch.
 
     The model is loaded at the first call that needs it, on the device that spaCy uses.

@@ -23,6 +23,7 @@ from spacy.vocab import Vocab
 from typer.main import get_command
 
 from spacy_bioie.cli import app
+from spacy_bioie.kb import FaissKnowledgeBase
 from tests.tiny_encoder import make_tiny_bert
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -243,6 +244,26 @@ def check_metrics(workspace: Workspace, corpus: str) -> None:
     assert official["averages"]["micro_f"] == pytest.approx(metrics["ner_2025_micro_f"], abs=1e-6)
 
 
+def check_held_out_names(workspace: Workspace, corpus: str) -> None:
+    """The mentions that were held out are in the knowledge base of the tuned pipeline alone."""
+    held_out = DocBin().from_disk(workspace.project / "corpus" / corpus / "held_out.spacy")
+    linked = sum(
+        bool(span.kb_id_) for doc in held_out.get_docs(Vocab()) for span in doc.spans["sc"]
+    )
+    counts = []
+    for model in ("model-best", "model-tuned"):
+        folder = workspace.project / "training" / corpus / model / "faiss_entity_linker" / "kb"
+        tables = FaissKnowledgeBase(Vocab()).from_disk(folder).tables
+        counts.append(int(tables.evidence_counts.sum()))
+    assert linked and counts[1] == counts[0] + linked
+
+
+@pytest.mark.slow
+def test_held_out_names_join_the_knowledge_base(sample):
+    workspace, _ = sample
+    check_held_out_names(workspace, "sample")
+
+
 @pytest.mark.slow
 def test_new_article_is_annotated(sample):
     _, printed = sample
@@ -266,6 +287,7 @@ def test_gutbrainie_runs_on_a_folder_of_the_release(small_release, workspaces):
     docs = DocBin().from_disk(workspace.project / "corpus" / "gutbrainie" / "train.spacy")
     tiers = Counter(doc._.tier for doc in docs.get_docs(Vocab()))
     assert tiers == {"platinum": 2, "gold": 4, "silver": 4}
+    check_held_out_names(workspace, "gutbrainie")
     articles = json.loads((small_release / "articles_test.json").read_text(encoding="utf8"))
     for year in ("2025", "2026"):
         written = sorted((workspace.project / "submissions" / year).glob("*.json"))
