@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List
 
 from readme_cost import linking_scale, overhead
 from readme_gutbrainie import gutbrainie
-from readme_linking import linking_bionne, linking_corpora
+from readme_linking import linking_bionne, linking_corpora, linking_gutbrainie
 from readme_tables import figure, table, tables
 from relations_report import relation_tables
 from results import FOLDER, read_results
@@ -20,7 +20,8 @@ PATH = FOLDER.parent / "README.md"
 INTRODUCTION = """# Benchmarks
 
 Made by `python benchmarks/readme.py` from the files of `results/`; each file names the data with
-hashes, the seeds, the versions, the hardware, and the seconds and memory of the run.
+hashes, the seeds, the versions, the hardware, and the seconds and memory of the run. A commit with
+`+changes` had files that differed from it.
 
 """
 
@@ -85,6 +86,7 @@ def scripts() -> List[str]:
 SECTIONS: Dict[str, Callable[[List[Dict[str, Any]]], List[str]]] = {
     "gutbrainie": gutbrainie,
     "pipeline_overhead": overhead,
+    "linking_gutbrainie": linking_gutbrainie,
     "linking_corpora": linking_corpora,
     "linking_bionne": linking_bionne,
     "linking_scale": linking_scale,
