@@ -59,12 +59,23 @@ def test_linking_tables(write):
     assert "| exact match | - |" in text
 
 
-def test_benchmarks_without_a_section_show_all_their_figures(write):
+def test_linking_on_gutbrainie_puts_peers_first(write):
+    counts = {"mentions": 1117, "mentions_unseen_names": 463, "mentions_unseen_concepts": 209}
     result = {"benchmark": "linking_gutbrainie", "config": {}}
+    text = write(
+        a={**result, "system": "spacy_bioie, linker", "metrics": {**counts, "gold_acc1": 0.87}},
+        b={**result, "system": "exact match", "metrics": {**counts, "gold_acc1": 0.65}},
+    )
+    assert "1,117 gold mentions, 463 of names and 209 of concepts unseen in training" in text
+    assert text.index("| exact match | 0.6500 |") < text.index("| spacy_bioie, linker | 0.8700 |")
+
+
+def test_benchmarks_without_a_section_show_all_their_figures(write):
+    result = {"benchmark": "long_documents", "config": {}}
     text = write(
         a={**result, "system": "Flat", "metrics": {"names": 4000000, "recall10": 1.0}},
         b={**result, "system": "SQ8", "metrics": {"recall10": 0.99, "mrr": None}},
     )
-    assert "## Linking gutbrainie" in text
+    assert "## Long documents" in text
     assert "| figure | Flat | SQ8 |" in text
     assert "| names | 4,000,000 | - |" in text and "| recall10 | 1.0000 | 0.9900 |" in text
