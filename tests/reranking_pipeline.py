@@ -87,22 +87,19 @@ def unlinked(nlp, stems=STEMS + NEW_STEMS, **settings):
     return [make_doc(nlp, stem, links=False, **settings) for stem in stems]
 
 
-def links(docs):
-    return [[span.kb_id_ for span in doc.spans.get("sc", [])] for doc in docs]
-
-
-def candidates(docs):
-    return [[span._.kb_ents for span in doc.spans.get("sc", [])] for doc in docs]
-
-
 def expected(stems=STEMS + NEW_STEMS):
     return [[f"GENE:{stem}", f"CELL:{stem}"] for stem in stems]
+
+
+def let_few_mentions_be_enough(patch):
+    """For a reranker to be fitted. patch: a ``pytest.MonkeyPatch``."""
+    patch.setattr(linker_reranking, "MIN_MENTIONS", 8)
 
 
 def make_trained(*, odd=False, **settings):
     """A pipeline whose reranker is fitted, to few mentions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linker_reranking, "MIN_MENTIONS", 8)
+        let_few_mentions_be_enough(patch)
         nlp = make_nlp(**settings)
         start(nlp, make_examples(nlp, odd=odd))
     return nlp

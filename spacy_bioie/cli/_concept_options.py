@@ -43,7 +43,6 @@ Mentions = Annotated[
     list[Path] | None,
     typer.Option("--mentions", "-m", help="Corpus (.spacy) whose linked mentions are names"),
 ]
-SpansKey = Annotated[str, typer.Option("--spans-key", "-k", help="Span group of the mentions")]
 ReportFile = Annotated[
     Path | None,
     typer.Option("--json", "-j", help="Write the report to this file", dir_okay=False),

@@ -1,4 +1,4 @@
-"""Options of the commands that run or tune a trained pipeline."""
+"""Options of the commands that run or tune a trained pipeline; others share some of them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,9 @@ TunedFolder = Annotated[
 MinScore = Annotated[
     float, typer.Option("--min-score", min=0, max=1, help="Least score of a mention")
 ]
-SpansKey = Annotated[str, typer.Option("--spans-key", help="Key of the mentions in doc.spans")]
+SpansKey = Annotated[
+    str, typer.Option("--spans-key", "-k", help="Key of the mentions in doc.spans")
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Documents in a batch")]
 Processes = Annotated[int, typer.Option("--n-process", "-n", help="Processes")]
 GpuId = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")]

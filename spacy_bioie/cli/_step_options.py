@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ._pipeline_options import GpuId as GpuId
-
 Output = Annotated[
     Path, typer.Argument(metavar="OUTPUT_FOLDER", help="Folder for the trained encoder")
 ]

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from ._app import app
+from ._pipeline_options import GpuId
 from ._step_options import (
     CheckpointEvery,
     Encoder,
     Epochs,
     FullPrecision,
-    GpuId,
     LearnRate,
     MaxBatchPieces,
     MaxSteps,

@@ -13,15 +13,14 @@ from ._concept_options import (
     Languages,
     Mentions,
     SemanticTypes,
-    SpansKey,
     Vocabularies,
 )
+from ._pipeline_options import GpuId, SpansKey
 from ._step_options import (
     CheckpointEvery,
     Encoder,
     Epochs,
     FullPrecision,
-    GpuId,
     LearnRate,
     MaxBatchPieces,
     MaxSteps,

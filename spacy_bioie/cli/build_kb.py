@@ -16,10 +16,10 @@ from ._concept_options import (
     Quiet,
     ReportFile,
     SemanticTypes,
-    SpansKey,
     Vocabularies,
     print_report,
 )
+from ._pipeline_options import SpansKey
 
 
 @app.command("build-kb")
@@ -94,8 +94,8 @@ def build_kb_cli(
     OUT_DIR is written beside and renamed; a knowledge base that lies there is replaced, any other
     folder with files in it is refused.
 
-    Concepts are held in memory while this runs, about 2 KB for each with two names and a short
-    definition: 8 GB for 4 million. Loading the result takes little, since it is memory-mapped.
+    All concepts are held in memory while this runs, with their names and definitions. Loading the
+    result takes little, since it is memory-mapped.
 
     Never give the mentions of a corpus that is to be evaluated on.
 

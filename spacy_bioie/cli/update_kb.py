@@ -16,10 +16,10 @@ from ._concept_options import (
     Quiet,
     ReportFile,
     SemanticTypes,
-    SpansKey,
     Vocabularies,
     print_report,
 )
+from ._pipeline_options import SpansKey
 
 # Of all vectors; above it is said that building anew pays
 _MANY_UNUSED = 0.2

@@ -68,10 +68,10 @@ def build_knowledge_base(
         ("error").
     progress: show progress bars.
 
-    Concepts and names are held in memory while their tables are made. With two names and a
-    definition of a dozen words each, 100,000 concepts took 0.4 GB and 300,000 took 0.8 GB: about
-    2 KB for each further one, 8 GB for 4 million. The index comes after that; ``Flat`` takes 4
-    bytes for each dimension of each name. What is saved is memory-mapped when it is loaded.
+    Concepts and names are held in memory while their tables are made: what that takes grows with
+    their number, and with the length of names and definitions. The index comes after that;
+    ``Flat`` takes 4 bytes for each dimension of each name. What is saved is memory-mapped when it
+    is loaded.
 
     Raises ValueError, FileNotFoundError and ImportError as the functions above, and ValueError
     where an id occurs again and ``duplicates`` is "error", or no file's form can apply a filter.

@@ -76,10 +76,10 @@ class NameIndex:
 
         factory: a faiss index factory string, such as ``Flat``, ``SQ8``, ``HNSW32``,
             ``IVF1024,PQ64``, ``OPQ32,PQ32`` or ``SQ4,Refine(SQ8)``, of a kind that takes inner
-            products, and vectors in parts. For many names
-            ``PCAR384,PQ64x4fs_64,Refine(RR,SQ8)`` compares all of them by 32 bytes each, and with
-            ``k_factor_rf=300`` the best 3000 again, when 10 are asked for; turned at random
-            (``RR``), all dimensions are alike, and ``SQ8`` loses less of them.
+            products, and vectors in parts. For many names with vectors of 640 dimensions
+            ``PCAR384,PQ64x4fs_64,Refine(RR640,SQ8)`` compares all of them by 32 bytes each, and
+            with ``k_factor_rf=300`` the best 3000 again, when 10 are asked for; turned at random
+            (``RR640``), all dimensions are alike, and ``SQ8`` loses less of them.
         search_parameters: faiss parameters of the search, such as ``nprobe=32``,
             ``efSearch=64`` or ``k_factor_rf=4``; they are saved.
         train_sample: an index that has to be trained is trained on so many vectors, evenly spread.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .encoder_classes import AutoEncoder, quiet_transformers
 from .forking import limit_threads_after_fork
-from .mixed_precision import cpu_has_bfloat16
+from .half_precision import half_precision
 from .sized_modules import load_state, state_to_bytes
 from .windows import count_positions, load_encoder
 
@@ -98,9 +98,7 @@ class OwnEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
         """Run the transformer. RETURNS: its output, as transformers gives it."""
-        device = input_ids.device.type
-        enabled = self.mixed_precision and _has_bfloat16(device)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
+        with half_precision(input_ids.device, self.mixed_precision):
             return self.transformer(
                 input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **options
             )
@@ -138,7 +136,3 @@ class OwnEncoder(nn.Module):
 
     def _attention_setting(self) -> Dict[str, Any]:
         return {} if self.attention is None else {"attn_implementation": self.attention}
-
-
-def _has_bfloat16(device: str) -> bool:
-    return torch.cuda.is_bf16_supported() if device == "cuda" else cpu_has_bfloat16()

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Dict, Optional, Sequence
 
 from spacy.training import Example
 
-from ..annotation import concept_ids, gold_mentions
+from ..annotation import concept_ids
 from ..scoring.coding import score_document_codes
 from ..scoring.links import score_candidates
+from .linker_evaluation import link_gold_mentions
 
 if TYPE_CHECKING:
     from .code_linker import CodeLinker
@@ -16,8 +17,7 @@ def score_gold_mentions(
     component: "CodeLinker", examples: Sequence[Example]
 ) -> Dict[str, Optional[float]]:
     """The figures over gold mentions, see ``CodeLinker.score``."""
-    mentions = [gold_mentions(eg, component.key) for eg in examples]
-    found = component.link([eg.predicted for eg in examples], mentions)
+    mentions, found = link_gold_mentions(component, examples)
     gold = [mention.kb_id for row in mentions for mention in row]
     figures = score_candidates(gold, [ranked for row in found for ranked in row])
     least = component.cfg["threshold"]

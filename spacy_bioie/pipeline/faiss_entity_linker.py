@@ -30,6 +30,7 @@ from ..models.mention_encoder import MentionInput, MentionVectors
 from .link_annotation import set_links
 from .linker_candidates import find_mention_candidates, same_text_groups, share_scores
 from .linker_context import context_cosines, search_by_projection, search_in_context
+from .linker_evaluation import score_gold_mentions
 from .linker_reranking import (
     MIN_MENTIONS,
     after_rules,
@@ -399,26 +400,16 @@ class FaissEntityLinker(KnowledgeBasePipe):
         the knowledge base). They are left out where the documents no longer carry the output of
         the shared encoder while the model is asked.
         """
-        from ..scoring.links import score_candidates
+        from ..models.listener import require_encoder_output
 
         examples = list(examples)
-        kb = self.require_kb()
-        figures = dict(super().score(examples, main_id=kb.main_id, **kwargs))
-        asked = self.cfg["context_weight"] or self.cfg["search_by"] != "name"
-        if asked and not self._has_encoder_output(examples):
-            return figures
-        mentions = [gold_mentions(eg, self.key) for eg in examples]
-        candidates = self.link([eg.predicted for eg in examples], mentions)
-        pairs = [
-            (kb.main_id(mention.kb_id), found)
-            for row, results in zip(mentions, candidates, strict=True)
-            for mention, found in zip(row, results, strict=True)
-            if mention.kb_id
-        ]
-        unseen = [pair for pair in pairs if not kb.training_mentions(pair[0])]
-        figures.update(score_candidates(*_columns(pairs), prefix="nel_gold"))
-        figures.update(score_candidates(*_columns(unseen), prefix="nel_gold_unseen"))
-        return figures
+        figures = super().score(examples, main_id=self.require_kb().main_id, **kwargs)
+        if self.cfg["context_weight"] or self.cfg["search_by"] != "name":  # the model is asked
+            try:
+                require_encoder_output(self.model, [eg.predicted for eg in examples], self.name)
+            except ValueError:
+                return figures
+        return {**figures, **score_gold_mentions(self, examples)}
 
     def add_label(self, label: str) -> int:
         """A linker has no labels of its own."""
@@ -426,19 +417,6 @@ class FaissEntityLinker(KnowledgeBasePipe):
             f"Component '{self.name}' has no labels: it links mentions of any label."
         )
 
-    def _has_encoder_output(self, examples: Sequence[Example]) -> bool:
-        from ..models.listener import require_encoder_output
-
-        try:
-            require_encoder_output(self.model, [eg.predicted for eg in examples], self.name)
-        except ValueError:
-            return False
-        return True
-
 
 def _table(mentions: Sequence[Mention]) -> MentionTable:
     return mention_table(mentions, {})
-
-
-def _columns(pairs: Sequence[Tuple[str, Candidates]]) -> Tuple[List[str], List[Candidates]]:
-    return [gold for gold, _ in pairs], [found for _, found in pairs]

@@ -94,6 +94,7 @@ def score_links(
     """Score recognition plus linking (NERD): exact span, label and concept id have to be right.
 
     ``main_id`` gives the id under which a concept is predicted, where gold has another id of it.
+    The strict rules take the two for one; the official ones compare ids as they are written.
 
     Documents whose reference has mentions but no link are left out. Two mentions without a link
     agree. Returns ``nerd_strict_micro_p/r/f``, ``nerd_strict_macro_f``, ``nerd_2026_micro_f`` and
@@ -106,15 +107,16 @@ def score_links(
     ]
     figures: dict[str, float | None] = {}
     linked = any(gold for gold, _ in pairs)
-    gold = [items for items, _ in pairs]
+    written = [items for items, _ in pairs]
+    gold = written
     if main_id is not None:
-        gold = [[(*item[:-1], main_id(str(item[-1]))) for item in items] for items in gold]
+        gold = [[(*item[:-1], main_id(str(item[-1]))) for item in items] for items in written]
     predicted = [span_items(doc, spans_key, links=True) for _, doc in pairs]
-    for name, rules, averages in (
-        ("strict", "strict", ("micro_p", "micro_r", "micro_f", "macro_f")),
-        ("2026", "official-2026", ("micro_f", "macro_f")),
+    for name, rules, expected, averages in (
+        ("strict", "strict", gold, ("micro_p", "micro_r", "micro_f", "macro_f")),
+        ("2026", "official-2026", written, ("micro_f", "macro_f")),
     ):
-        values = count_items(gold, predicted, TASKS["nerd"], rules).averages() if linked else {}
+        values = count_items(expected, predicted, TASKS["nerd"], rules).averages() if linked else {}
         figures.update({f"nerd_{name}_{figure}": values.get(figure) for figure in averages})
     return figures
 
@@ -123,7 +125,7 @@ def make_link_scorer(spans_key: str = SPANS_KEY) -> Callable[..., dict[str, Any]
     """Create the scorer ``spacy_bioie.entity_linker_scorer.v1``, see ``score_links``.
 
     A component that hands over its own ``spans_key`` is scored on that group, one that hands over
-    ``main_id`` with gold ids as these.
+    ``main_id`` by the strict rules with gold ids as these.
     """
 
     def scorer(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:

@@ -82,11 +82,11 @@ def test_attention_and_settings(source):
 
 
 def test_mixed_precision(source, monkeypatch):
-    from spacy_bioie.models import own_encoder
+    from spacy_bioie.models import half_precision
 
     outputs = {}
     for has_bfloat16 in (False, True):
-        monkeypatch.setattr(own_encoder, "cpu_has_bfloat16", lambda has=has_bfloat16: has)
+        monkeypatch.setattr(half_precision, "cpu_has_bfloat16", lambda has=has_bfloat16: has)
         encoder = OwnEncoder(mixed_precision=True)
         encoder.load(source)
         outputs[has_bfloat16] = encode(encoder).last_hidden_state.float()

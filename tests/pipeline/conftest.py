@@ -1,8 +1,9 @@
-"""An encoder and a knowledge base for pipelines of all components."""
+"""An encoder and a knowledge base for pipelines of all components; a linker that reranks."""
 
 import pytest
 
 from tests.pipelines import ARTICLES, make_examples, make_pipeline, save_knowledge_base
+from tests.reranking_pipeline import let_few_mentions_be_enough, make_trained
 from tests.tiny_encoder import make_tiny_bert
 
 
@@ -27,3 +28,15 @@ def initialized(tiny_bert, kb_folder):
         return nlp, examples
 
     return make
+
+
+@pytest.fixture
+def few_mentions_are_enough(monkeypatch):
+    """Linkers that are initialized fit their reranker to few mentions."""
+    let_few_mentions_be_enough(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def fitted():
+    """A pipeline whose linker has a fitted reranker; tests leave it as it is."""
+    return make_trained()

@@ -1,5 +1,6 @@
 """The component code_linker: it learns, reloads, calibrates, and shares an encoder."""
 
+import json
 import pickle
 import shutil
 
@@ -11,9 +12,12 @@ from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.util import fix_random_seed, load_config
 
-from spacy_bioie.annotation import Mention, code_evidence, get_mentions, set_mentions
+from spacy_bioie.annotation import META_KEY, Mention, code_evidence, get_mentions, set_mentions
+from spacy_bioie.formats import write_jsonl
 from spacy_bioie.kb import Concept
 from spacy_bioie.kb.code_set import CodeSet
+from spacy_bioie.prediction import predict
+from spacy_bioie.scoring.coding_files import evaluate_coding_files
 from spacy_bioie.tokenization import EnglishTokenizer_v1
 from spacy_bioie.training.terminology_corpus import TerminologyCorpus_v1
 from tests.sample_training import CONFIGS
@@ -175,6 +179,34 @@ def test_documents_have_codes_with_their_mentions(trained):
     for row in doc._.codes:
         assert row["score"] == evidence[row["code"]][0].score > 0.5
     assert trained(make_doc(trained, *LETTERS[4]))._.codes == []
+
+
+def test_predictions_are_written_with_their_codes_and_scored(trained, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.tokenizer = EnglishTokenizer_v1()(nlp)
+    ruler = nlp.add_pipe("span_ruler", config={"spans_key": "sc"})
+    names = {words for _, mentions in LETTERS for words, _ in mentions}
+    ruler.add_patterns([{"label": "disease", "pattern": name} for name in sorted(names)])
+    nlp.add_pipe(NAME, source=trained)
+    (tmp_path / "texts").mkdir()
+    gold = []
+    for number, (text, mentions) in enumerate(LETTERS[:5]):
+        (tmp_path / "texts" / f"{number}.txt").write_text(text, encoding="utf8")
+        gold.append(make_doc(nlp, text, mentions))
+        gold[-1].user_data[META_KEY] = {"id": str(number)}
+    write_jsonl(gold, tmp_path / "gold.jsonl")
+    (path,) = predict(nlp, tmp_path / "texts", tmp_path / "out")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    found = {row["code"]: row["mentions"] for row in rows[1]["codes"]}
+    ids = {mention["text"]: mention["id"] for mention in rows[1]["mentions"]}
+    assert found == {"M10": [ids["gout"]], "I21": [ids["heart attack"]]}
+    for row in rows[1]["codes"]:
+        (mention,) = [m for m in rows[1]["mentions"] if m["id"] in row["mentions"]]
+        assert row["score"] == mention["candidates"][0][1]
+    assert rows[4]["codes"] == []
+    for task in ("el", "mlc-x"):
+        figures = evaluate_coding_files(tmp_path / "gold.jsonl", path, task, resamples=0)
+        assert figures["averages"]["macro_f"] == pytest.approx(1)
 
 
 def test_annotation_keeps_what_mentions_carry(trained):

@@ -13,7 +13,8 @@ from spacy_bioie.kb import Concept, build_knowledge_base
 from spacy_bioie.models.candidate_reranker import is_fitted
 from spacy_bioie.pipeline import linker_reranking
 from spacy_bioie.tokenization import EnglishTokenizer_v1
-from tests.reranking_pipeline import MODEL, NAME, candidates, links
+from tests.linking_pipeline import candidates, links
+from tests.reranking_pipeline import MODEL, NAME, let_few_mentions_be_enough
 from tests.tiny_encoder import make_tiny_bert
 
 # Each name means two concepts, and only the text around a mention says which
@@ -26,15 +27,12 @@ CONCEPTS = [
 ]
 BEFORE = ["the", "increase of", "gut", "chain", "effect with"]
 
+pytestmark = pytest.mark.usefixtures("few_mentions_are_enough")
+
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     return make_tiny_bert(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture(autouse=True)
-def few_mentions_are_enough(monkeypatch):
-    monkeypatch.setattr(linker_reranking, "MIN_MENTIONS", 8)
 
 
 def make_nlp(encoder, reranker=None, **settings):
@@ -98,7 +96,7 @@ def expected():
 @pytest.fixture(scope="module")
 def trained(encoder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linker_reranking, "MIN_MENTIONS", 8)
+        let_few_mentions_be_enough(patch)
         nlp = make_nlp(encoder, no_link=True)
         start(nlp, odd=True)
     return nlp

@@ -6,7 +6,6 @@ from spacy.tokens import DocBin
 
 from spacy_bioie.annotation import Mention, set_mentions
 from spacy_bioie.kb.linking import CandidatePairs, LinkingSettings, find_candidates, score_pairs
-from spacy_bioie.pipeline import linker_reranking
 from spacy_bioie.pipeline.linker_candidates import share_scores
 from spacy_bioie.pipeline.linker_reranking import (
     candidate_rows,
@@ -14,26 +13,17 @@ from spacy_bioie.pipeline.linker_reranking import (
     rerank,
 )
 from spacy_bioie.scoring.link_stages import evaluate_linking
+from tests.linking_pipeline import candidates, links
 from tests.reranking_pipeline import (
     NAME,
     STEMS,
-    candidates,
     expected,
-    links,
     make_examples,
     make_trained,
     unlinked,
 )
 
-
-@pytest.fixture(autouse=True)
-def few_mentions_are_enough(monkeypatch):
-    monkeypatch.setattr(linker_reranking, "MIN_MENTIONS", 8)
-
-
-@pytest.fixture(scope="module")
-def trained():
-    return make_trained()
+pytestmark = pytest.mark.usefixtures("few_mentions_are_enough")
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +39,17 @@ def test_batch_equals_single_and_processes(trained_for_no_link):
     assert candidates(two) == docs
 
 
-def test_empty_input(trained, trained_for_no_link):
-    for nlp in (trained, trained_for_no_link):
+def test_empty_input(fitted, trained_for_no_link):
+    for nlp in (fitted, trained_for_no_link):
         linker = nlp.get_pipe(NAME)
         assert linker.predict([]) == [] and list(nlp.pipe([])) == []
         docs = [nlp.make_doc(text) for text in ("", "no group here", "no mention here")]
         set_mentions(docs[2], "sc", [])
         assert links(nlp.pipe(docs)) == [[], [], []]
     # a name of nothing
-    doc = trained.make_doc("\u200b")
+    doc = fitted.make_doc("\u200b")
     set_mentions(doc, "sc", [Mention(0, 1, "gene")])
-    assert candidates([trained(doc.copy())]) == [[[]]]
+    assert candidates([fitted(doc.copy())]) == [[[]]]
     assert candidates([trained_for_no_link(doc.copy())]) == [[[("", 1.0)]]]
 
 
@@ -134,12 +124,12 @@ def test_no_link_is_ranked_by_its_probability():
     assert insert_no_link([[("A", 0.5)]], numpy.asarray([0.500001]), 5)[0][0][0] == "A"
 
 
-def test_probabilities_of_candidates_and_no_link_sum_to_one(trained):
-    linker = trained.get_pipe(NAME)
+def test_probabilities_of_candidates_and_no_link_sum_to_one(fitted):
+    linker = fitted.get_pipe(NAME)
     names, labels = ["butyrate cells", "", "unheard"], ["gene", "cell", "never seen"]
     pairs = find_candidates(linker.kb, names, labels, LinkingSettings(details=True))
     n = len(pairs.mentions)
-    docs = [trained.make_doc("a name")]
+    docs = [fitted.make_doc("a name")]
     mentions = [[Mention(0, 2, label) for label in labels]]
     scores = score_pairs(linker.kb, pairs, LinkingSettings())
     rows = candidate_rows(linker.kb, docs, mentions, pairs, scores)

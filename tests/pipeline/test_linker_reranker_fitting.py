@@ -15,13 +15,12 @@ from spacy_bioie.pipeline.linker_reranking import (
     after_rules,
 )
 from tests.kb.builders import training_names
+from tests.linking_pipeline import candidates, links
 from tests.reranking_pipeline import (
     CONCEPTS,
     NAME,
     NEW_STEMS,
     STEMS,
-    candidates,
-    links,
     make_examples,
     make_nlp,
     old_scores,
@@ -29,10 +28,7 @@ from tests.reranking_pipeline import (
     unlinked,
 )
 
-
-@pytest.fixture(autouse=True)
-def few_mentions_are_enough(monkeypatch):
-    monkeypatch.setattr(linker_reranking, "MIN_MENTIONS", 8)
+pytestmark = pytest.mark.usefixtures("few_mentions_are_enough")
 
 
 def test_it_learns_from_votes():

@@ -8,54 +8,43 @@ import spacy
 
 from spacy_bioie.kb import Concept, build_knowledge_base
 from spacy_bioie.models.candidate_reranker import CandidateReranker_v1, is_fitted
-from spacy_bioie.pipeline import linker_reranking
+from tests.linking_pipeline import candidates, links
 from tests.reranking_pipeline import (
     CONCEPTS,
     NAME,
     NEW_STEMS,
     STEMS,
-    candidates,
     expected,
-    links,
     make_examples,
     make_nlp,
-    make_trained,
     old_scores,
     start,
     unlinked,
 )
 
-
-@pytest.fixture(autouse=True)
-def few_mentions_are_enough(monkeypatch):
-    monkeypatch.setattr(linker_reranking, "MIN_MENTIONS", 8)
+pytestmark = pytest.mark.usefixtures("few_mentions_are_enough")
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return make_trained()
-
-
-def test_it_learns_from_labels_what_similarity_has_wrong(trained):
+def test_it_learns_from_labels_what_similarity_has_wrong(fitted):
     """Also for names and concepts that no document of the training has."""
-    assert is_fitted(trained.get_pipe(NAME).reranker)
-    assert links(trained.pipe(unlinked(trained))) == expected()
-    wrong = [row[0][0][0] for row in old_scores(trained)]
+    assert is_fitted(fitted.get_pipe(NAME).reranker)
+    assert links(fitted.pipe(unlinked(fitted))) == expected()
+    wrong = [row[0][0][0] for row in old_scores(fitted)]
     assert wrong == [f"CELL:{stem}" for stem in STEMS + NEW_STEMS]
-    for row in candidates(trained.pipe(unlinked(trained))):
+    for row in candidates(fitted.pipe(unlinked(fitted))):
         for found in row:
             scores = [score for _, score in found]
             assert scores == sorted(scores, reverse=True) and 0 < sum(scores) <= 1.0001
 
 
-def test_initialized_twice_it_is_the_same(trained):
+def test_initialized_twice_it_is_the_same(fitted):
     nlp = make_nlp()
     first = start(nlp).reranker.to_bytes()
     numpy.random.seed(7)
     start(nlp)
     again = candidates(nlp.pipe(unlinked(nlp)))
     assert nlp.get_pipe(NAME).reranker.to_bytes() == first
-    assert again == candidates(trained.pipe(unlinked(trained)))
+    assert again == candidates(fitted.pipe(unlinked(fitted)))
 
 
 def test_training_leaves_it_alone():
@@ -69,26 +58,26 @@ def test_training_leaves_it_alone():
     assert linker.reranker.to_bytes() == before
 
 
-def test_survives_disk_and_bytes(trained, tmp_path):
-    docs = candidates(trained.pipe(unlinked(trained)))
-    trained.to_disk(tmp_path / "pipeline")
-    for again in (spacy.load(tmp_path / "pipeline"), make_nlp().from_bytes(trained.to_bytes())):
+def test_survives_disk_and_bytes(fitted, tmp_path):
+    docs = candidates(fitted.pipe(unlinked(fitted)))
+    fitted.to_disk(tmp_path / "pipeline")
+    for again in (spacy.load(tmp_path / "pipeline"), make_nlp().from_bytes(fitted.to_bytes())):
         assert is_fitted(again.get_pipe(NAME).reranker)
         assert candidates(again.pipe(unlinked(again))) == docs
 
 
-def test_a_pipeline_that_was_saved_without_it_is_loaded(trained, tmp_path):
-    trained.to_disk(tmp_path / "pipeline")
+def test_a_pipeline_that_was_saved_without_it_is_loaded(fitted, tmp_path):
+    fitted.to_disk(tmp_path / "pipeline")
     (tmp_path / "pipeline" / NAME / "reranker").unlink()
     without = make_nlp(reranker=None)
     start(without)
     older = (spacy.load(tmp_path / "pipeline"), make_nlp().from_bytes(without.to_bytes()))
     for again in older:
         assert not is_fitted(again.get_pipe(NAME).reranker)
-        assert candidates(again.pipe(unlinked(again))) == old_scores(trained)
+        assert candidates(again.pipe(unlinked(again))) == old_scores(fitted)
     # one that has no use for it passes it over
-    nlp = make_nlp(reranker=None).from_bytes(trained.to_bytes())
-    assert candidates(nlp.pipe(unlinked(nlp))) == old_scores(trained)
+    nlp = make_nlp(reranker=None).from_bytes(fitted.to_bytes())
+    assert candidates(nlp.pipe(unlinked(nlp))) == old_scores(fitted)
 
 
 def test_without_a_reranker_scores_are_the_old_ones(tmp_path):
@@ -104,19 +93,19 @@ def test_without_a_reranker_scores_are_the_old_ones(tmp_path):
     assert candidates(again.pipe(unlinked(again))) == old_scores(nlp)
 
 
-def test_search_by_context_passes_it_over(trained):
+def test_search_by_context_passes_it_over(fitted):
     nlp = make_nlp(search_by="context", context_weight=0.5)
     linker = start(nlp)
     assert not is_fitted(linker.reranker)
     before = candidates(nlp.pipe(unlinked(nlp)))
-    linker.reranker.from_bytes(trained.get_pipe(NAME).reranker.to_bytes())
+    linker.reranker.from_bytes(fitted.get_pipe(NAME).reranker.to_bytes())
     assert is_fitted(linker.reranker)
     assert candidates(nlp.pipe(unlinked(nlp))) == before and before[0][0]
 
 
-def test_context_joins_the_scores(trained, monkeypatch):
+def test_context_joins_the_scores(fitted, monkeypatch):
     """With everything against it, the context chooses the other concept."""
-    nlp = make_nlp().from_bytes(trained.to_bytes())
+    nlp = make_nlp().from_bytes(fitted.to_bytes())
     linker = nlp.get_pipe(NAME)
     linker.cfg["context_weight"] = 5.0
     cells = [i for i, c in enumerate(linker.kb.tables.concept_ids) if c.startswith("CELL")]
@@ -129,9 +118,9 @@ def test_context_joins_the_scores(trained, monkeypatch):
     assert found == [[f"CELL:{stem}"] * 2 for stem in STEMS + NEW_STEMS]
 
 
-def test_another_knowledge_base_without_another_fit(trained):
+def test_another_knowledge_base_without_another_fit(fitted):
     """It reads what a candidate is like, not which concept it is."""
-    nlp = make_nlp().from_bytes(trained.to_bytes())
+    nlp = make_nlp().from_bytes(fitted.to_bytes())
     other = [Concept(c.concept_id.lower(), c.name, types=c.types) for c in reversed(CONCEPTS)]
     nlp.get_pipe(NAME).set_kb(lambda vocab: build_knowledge_base(other, vocab=vocab)[0])
     found = links(nlp.pipe(unlinked(nlp)))

@@ -9,6 +9,7 @@ from spacy_bioie.scoring.links import (
     disambiguation_accuracy,
     make_link_scorer,
     score_candidates,
+    score_links,
 )
 
 from .builders import examples
@@ -107,6 +108,20 @@ def test_linked_mentions(nlp):
 def test_mentions_without_a_link_agree(nlp):
     gold = [(0, 2, "bacteria", "U:1"), (3, 4, "animal", "")]
     assert make_link_scorer()([example(nlp, gold, gold)])["nerd_strict_micro_f"] == pytest.approx(1)
+
+
+def test_only_strict_rules_take_another_id_of_a_concept_for_it(nlp):
+    gold = [(0, 2, "bacteria", "OLD:1"), (3, 4, "animal", "U:2")]
+    pred = [(0, 2, "bacteria", "U:1"), (3, 4, "animal", "U:2")]
+    main_ids = {"OLD:1": "U:1"}
+    for scores in (
+        score_links([example(nlp, gold, pred)], main_id=lambda i: main_ids.get(i, i)),
+        make_link_scorer()([example(nlp, gold, pred)], main_id=lambda i: main_ids.get(i, i)),
+    ):
+        for figure in ("micro_p", "micro_r", "micro_f", "macro_f"):
+            assert scores[f"nerd_strict_{figure}"] == pytest.approx(1.0)
+        for figure in ("micro_f", "macro_f"):
+            assert scores[f"nerd_2026_{figure}"] == pytest.approx(0.5)
 
 
 def test_corpus_without_links(nlp):
