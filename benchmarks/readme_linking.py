@@ -49,7 +49,34 @@ def linking_gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
         [result["system"], *(figure(result["metrics"].get(key)) for _, key in GUTBRAINIE)]
         for result in sorted(results, key=_place)
     ]
-    return lines + table(["system", *(name for name, _ in GUTBRAINIE)], rows)
+    lines += table(["system", *(name for name, _ in GUTBRAINIE)], rows)
+    return lines + _coherence(results) + _cuts(results)
+
+
+def _coherence(results: List[Dict[str, Any]]) -> List[str]:
+    """What coherence changes in the mentions that it can change."""
+    metrics = {result["system"]: result["metrics"] for result in results}
+    lines = []
+    for system, found in metrics.items():
+        base, coherence, rest = system.partition(", coherence")
+        before = metrics.get(base, {}).get("gold_repeated_acc1")
+        if coherence and before is not None:
+            lines.append(
+                f"\nCoherence{rest} in `{base}`: Acc@1 {figure(before)} without and "
+                f"{figure(found['gold_repeated_acc1'])} with it over the "
+                f"{found['mentions_repeated']} gold mentions that share text and label with "
+                "another of their document."
+            )
+    return lines
+
+
+def _cuts(results: List[Dict[str, Any]]) -> List[str]:
+    """What was cut, and the time of it; results of one cut share what was fitted."""
+    minutes: Dict[str, float] = {}
+    for config in (result["config"] for result in results if "cut" in result["config"]):
+        spent = config["cpu_seconds"] / 60
+        minutes[config["cut"]] = max(minutes.get(config["cut"], 0.0), spent)
+    return [f"\nCut: {cut}; {spent:.0f} minutes of one core." for cut, spent in minutes.items()]
 
 
 def linking_corpora(results: List[Dict[str, Any]]) -> List[str]:

@@ -1,4 +1,4 @@
-"""``python -m spacy bioie evaluate``: score predictions by GutBrainIE's or BioNNE-L's rules."""
+"""``python -m spacy bioie evaluate``: score predictions by the rules of GutBrainIE and others."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from wasabi import Printer
 
 from ._app import app
-from ._pipeline_options import Quiet
+from ._pipeline_options import Quiet, SpansKey
 
 
 class TaskName(StrEnum):
@@ -20,6 +20,8 @@ class TaskName(StrEnum):
     m_re = "m-re"
     c_re = "c-re"
     bionne_l = "bionne-l"
+    el = "el"
+    mlc_x = "mlc-x"
 
 
 class RulesName(StrEnum):
@@ -32,11 +34,13 @@ class RulesName(StrEnum):
 def evaluate_cli(
     gold: Annotated[
         Path,
-        typer.Argument(metavar="GOLD", help="JSON or table with the answers", dir_okay=False),
+        typer.Argument(
+            metavar="GOLD", help="JSON, table or JSON lines with the answers", dir_okay=False
+        ),
     ],
     pred: Annotated[
         Path,
-        typer.Argument(metavar="PRED", help="Submission, or another such JSON", dir_okay=False),
+        typer.Argument(metavar="PRED", help="Submission, or another such file", dir_okay=False),
     ],
     task: Annotated[TaskName, typer.Option("--task", "-t", help="What is scored")],
     rules: Annotated[
@@ -62,9 +66,10 @@ def evaluate_cli(
         bool,
         typer.Option("--any-labels", help="Accept labels and predicates unknown to GutBrainIE"),
     ] = False,
+    spans_key: SpansKey = "sc",
     quiet: Quiet = False,
 ) -> None:
-    """Score predictions by GutBrainIE's official rules or strictly, as sets, or by BioNNE-L's.
+    """Score predictions by GutBrainIE's official rules or strictly, as sets, or other tasks'.
 
     GOLD is the organisers' annotation JSON; relation tasks are derived from its relations. PRED
     is a submission of the task or an annotation JSON. Prints micro and macro precision, recall and
@@ -73,9 +78,13 @@ def evaluate_cli(
     With the task bionne-l GOLD is the corpus's table and PRED a submission, both .tsv: prints
     Acc@1, Acc@5 and MRR over up to five ranked concepts of each mention.
 
+    With el (mentions and their codes, as in ELCardioCC) and mlc-x (codes of documents) both are
+    JSON lines as predict writes them, or DocBins (.spacy): prints the same as for GutBrainIE, as
+    sets, for el with the figures of the spans alone.
+
     Exit codes: 0 if scored, 1 if a file is unreadable or malformed, 2 for wrong usage.
     """
-    from ..scoring import evaluate_bionne_files, evaluate_files
+    from ..scoring import evaluate_bionne_files, evaluate_coding_files, evaluate_files
 
     msg = Printer()
     common: dict[str, Any] = {
@@ -84,12 +93,18 @@ def evaluate_cli(
         "seed": seed,
         "output": output,
     }
-    ranked = task is TaskName.bionne_l
-    if ranked and (rules is not None or any_labels):
-        raise typer.BadParameter("--rules and --any-labels are not for the task bionne-l.")
+    ranked, coded = task is TaskName.bionne_l, task in (TaskName.el, TaskName.mlc_x)
+    if (ranked or coded) and (rules is not None or any_labels):
+        raise typer.BadParameter(f"--rules and --any-labels are not for the task {task.value}.")
+    if spans_key != "sc" and not coded:
+        raise typer.BadParameter(f"--spans-key is not for the task {task.value}.")
     try:
         if ranked:
             figures = evaluate_bionne_files(gold, pred, **common)
+        elif coded:
+            figures = evaluate_coding_files(
+                gold, pred, task.value, spans_key=spans_key, progress=not quiet, **common
+            )
         else:
             figures = evaluate_files(
                 gold,
@@ -132,15 +147,19 @@ def _print_figures(msg: Printer, figures: dict[str, Any]) -> None:
     for field, text in (
         ("missing_documents", "gold documents have no prediction"),
         ("extra_documents", "predicted documents are not in gold and were left out"),
+        ("left_out_documents", "gold documents say nothing of codes and were left out"),
     ):
-        if figures[field]:
+        if figures.get(field):
             names = ", ".join(figures[field][:5]) + (" ..." if len(figures[field]) > 5 else "")
             msg.warn(f"{len(figures[field])} {text}: {names}")
+    rows = [
+        (average, *(_cell(figures, f"{average}_{figure}") for figure in "prf"))
+        for average in ("micro", "macro")
+    ]
+    if "spans" in figures:
+        rows.append(("spans alone", *(_value(figures["spans"][f"micro_{f}"]) for f in "prf")))
     msg.table(
-        [
-            (average, *(_cell(figures, f"{average}_{figure}") for figure in "prf"))
-            for average in ("micro", "macro")
-        ],
+        rows,
         header=("", "P", "R", "F1"),
         aligns=("l", "r", "r", "r"),
     )

@@ -12,18 +12,21 @@ are exclusive::
                         are concept ids. Derived from the others, not read
     stated_relations    list of {head, label, tail, values}, only where a corpus states relations
                         between concepts; values are further strings that it gives
+    codes               list of {code, score, mentions}, only where the document's codes were stated
+                        or set; mentions are the ids of those that support a code
     tier                string, the quality of the annotation, only where it is known
     meta                object, what the corpus says about the document
 
 ``concept_id`` is "" for no link; ``score`` of a mention is null where there is none, and
 ``candidates`` is null or a list of [concept id, score], best first. Read are lines with ``id``
 and ``text`` and, where they are given, the others; a mention needs ``start``, ``end`` and
-``label``, a relation ``head``, ``label`` and ``tail``. Scores have float32 precision.
+``label``, a relation ``head``, ``label`` and ``tail``, a code ``code``. Scores have float32
+precision.
 """
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Union
+from typing import Any, Iterable, Iterator, List, Optional, Union
 
 import numpy
 from spacy.tokens import Doc
@@ -31,11 +34,10 @@ from spacy.tokens import Doc
 from ..annotation import (
     META_KEY,
     SPANS_KEY,
-    Candidates,
-    ConceptRow,
     Mention,
-    Section,
+    codes_key,
     find_sections,
+    get_codes,
     get_concept_relations,
     get_concept_rows,
     get_mentions,
@@ -44,6 +46,7 @@ from ..annotation import (
     get_tier,
     mention_characters,
     relations_key,
+    set_codes,
     set_concept_rows,
     set_mentions,
     set_relations,
@@ -51,12 +54,12 @@ from ..annotation import (
     set_tier,
     states_concept_relations,
 )
-from .articles import Tokenize, make_doc, token_ranges, with_exact_characters
+from ..annotation.codes import CODES_KEY
+from .articles import Tokenize, make_doc
 from .atomic import replacing
 from .errors import FormatError
-from .strict_json import RecordReader, kind_name, parse_json, read_utf8
-
-Row = Dict[str, Any]
+from .jsonl_fields import LineReader, Row
+from .strict_json import parse_json, read_utf8
 
 
 def write_jsonl(docs: Iterable[Doc], path: Union[str, Path], *, spans_key: str = SPANS_KEY) -> int:
@@ -130,6 +133,7 @@ def doc_to_record(doc: Doc, spans_key: str = SPANS_KEY) -> Row:
             for relation in (get_concept_relations(doc) if own else ())
         ],
         **(stated if states_concept_relations(doc) else {}),
+        **({"codes": _code_rows(doc, spans_key)} if _has_codes(doc, spans_key) else {}),
         **({"tier": get_tier(doc)} if get_tier(doc) else {}),
         "meta": meta,
     }
@@ -144,7 +148,7 @@ def record_to_doc(
     record: str = "",
 ) -> Doc:
     """Make a Doc of the object of one line. Raises FormatError with ``file`` and ``record``."""
-    reader = _LineReader(file, record)
+    reader = LineReader(file, record)
     reader.object(value, "")
     identifier = reader.get(value, "", "id", str)
     if identifier:
@@ -165,6 +169,8 @@ def record_to_doc(
     set_relations(doc, spans_key, reader.relations(value, {mention.id for mention in mentions}))
     if "stated_relations" in value:
         set_concept_rows(doc, reader.stated_relations(value))
+    if "codes" in value:
+        set_codes(doc, reader.codes(value, {mention.id for mention in mentions}), spans_key)
     if "tier" in value:
         set_tier(doc, reader.get(value, "", "tier", str))
     meta = reader.get(value, "", "meta", dict) if "meta" in value else {}
@@ -174,115 +180,6 @@ def record_to_doc(
     if meta:
         doc.user_data[META_KEY] = meta
     return doc
-
-
-class _LineReader(RecordReader):
-    def rows(self, value: Row, name: str) -> Iterator[Any]:
-        for i, row in enumerate(self.get(value, "", name, list) if name in value else ()):
-            field = f"{name}[{i}]"
-            yield field, self.object(row, field)
-
-    def sections(self, value: Row) -> Optional[List[Section]]:
-        if "sections" not in value:
-            return None
-        return [
-            Section(
-                self.get(row, field, "name", str),
-                self.get(row, field, "start", int),
-                self.get(row, field, "end", int),
-            )
-            for field, row in self.rows(value, "sections")
-        ]
-
-    def mentions(self, value: Row, doc: Doc) -> List[Mention]:
-        text = doc.text
-        rows = list(self.rows(value, "mentions"))
-        characters = []
-        for field, row in rows:
-            start = self.get(row, field, "start", int)
-            end = self.get(row, field, "end", int)
-            if not 0 <= start < end <= len(text):
-                raise self.error(
-                    field,
-                    f"found characters {start} to {end}: expected 0 <= start < end <= {len(text)}, "
-                    "the length of the text (ends are exclusive)",
-                )
-            if "text" in row and row["text"] != text[start:end]:
-                raise self.error(
-                    f"{field}.text", f"found {row['text']!r}: expected {text[start:end][:80]!r}"
-                )
-            characters.append((start, end))
-        mentions = []
-        borders = token_ranges(doc, characters)
-        for (field, row), (start, end), (first, last) in zip(
-            rows, characters, borders, strict=True
-        ):
-            if first >= last:
-                raise self.error(field, "covers no token: expected more than white space")
-            mention = Mention(
-                first,
-                last,
-                self.get(row, field, "label", str),
-                self.get(row, field, "id", str) if "id" in row else "",
-                self.get(row, field, "concept_id", str) if "concept_id" in row else "",
-                self.score(row, field, None),
-                self.candidates(row, field),
-            )
-            mentions.append(with_exact_characters(doc, mention, start, end))
-        return mentions
-
-    def relations(self, value: Row, known: Any) -> List[Any]:
-        rows = []
-        for field, row in self.rows(value, "relations"):
-            head, label, tail = (
-                self.get(row, field, key, str) for key in ("head", "label", "tail")
-            )
-            for key, mention in (("head", head), ("tail", tail)):
-                if mention not in known:
-                    raise self.error(
-                        f"{field}.{key}", f"found {mention!r}: expected the id of a mention"
-                    )
-            rows.append((head, label, tail, self.score(row, field, 1.0)))
-        return rows
-
-    def stated_relations(self, value: Row) -> List[ConceptRow]:
-        rows = []
-        for field, row in self.rows(value, "stated_relations"):
-            head, label, tail = (
-                self.get(row, field, key, str) for key in ("head", "label", "tail")
-            )
-            for key, name in (("head", head), ("label", label), ("tail", tail)):
-                if not name:
-                    raise self.error(f"{field}.{key}", "found '': expected a text")
-            values = self.get(row, field, "values", list) if "values" in row else []
-            for i, entry in enumerate(values):
-                if not isinstance(entry, str):
-                    raise self.error(
-                        f"{field}.values[{i}]", f"expected a string, found {kind_name(entry)}"
-                    )
-                self.encodable(f"{field}.values[{i}]", entry)
-            rows.append(ConceptRow(head, label, tail, tuple(values)))
-        return rows
-
-    def score(self, row: Row, field: str, default: Optional[float]) -> Optional[float]:
-        found = row.get("score")
-        if found is None:
-            return default
-        if isinstance(found, bool) or not isinstance(found, (int, float)):
-            raise self.error(f"{field}.score", f"expected a number, found {kind_name(found)}")
-        return float(found)
-
-    def candidates(self, row: Row, field: str) -> Optional[Candidates]:
-        found = row.get("candidates")
-        if found is None:
-            return None
-        try:
-            pairs = [(concept, float(score)) for concept, score in found]
-            if all(isinstance(concept, str) for concept, _ in pairs):
-                return pairs
-        except (TypeError, ValueError):
-            pass
-        raise self.error(f"{field}.candidates", "expected a list of [concept id, score]")
 
 
 def _mention_row(doc: Doc, text: str, mention: Mention) -> Row:
@@ -298,6 +195,23 @@ def _mention_row(doc: Doc, text: str, mention: Mention) -> Row:
         "score": None if mention.score is None else _plain(mention.score),
         "candidates": candidates and [[concept, _plain(score)] for concept, score in candidates],
     }
+
+
+def _has_codes(doc: Doc, spans_key: str) -> bool:
+    return CODES_KEY in doc.user_data and codes_key(doc) == spans_key
+
+
+def _code_rows(doc: Doc, spans_key: str) -> List[Row]:
+    # mentions that were left out since then support nothing any more
+    known = {mention.id for mention in get_mentions(doc, spans_key)}
+    return [
+        {
+            "code": row["code"],
+            "score": _plain(row["score"]),
+            "mentions": [name for name in row["mentions"] if name in known],
+        }
+        for row in get_codes(doc)
+    ]
 
 
 def _plain(score: float) -> float:

@@ -2,6 +2,7 @@
 
 from .bionne_l import evaluate_bionne_files, score_ranked
 from .bootstrap import Difference, Interval, confidence_intervals, paired_bootstrap
+from .coding_files import evaluate_coding_files
 from .files import evaluate_files
 from .gutbrainie import Report, evaluate
 from .links import candidate_recall, disambiguation_accuracy, score_candidates, score_links
@@ -23,6 +24,7 @@ __all__ = [
     "disambiguation_accuracy",
     "evaluate",
     "evaluate_bionne_files",
+    "evaluate_coding_files",
     "evaluate_files",
     "paired_bootstrap",
     "relation_keys",

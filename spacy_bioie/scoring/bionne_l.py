@@ -18,7 +18,7 @@ from ..formats.bionne_writing import COLUMNS, MAX_RANK, NO_CONCEPT, SUBMISSION_C
 from ..formats.errors import FormatError
 from ..formats.strict_json import read_utf8
 from .bootstrap import Difference, Interval, document_weights
-from .files import write_json
+from .files import check_resamples, write_json
 from .links import score_candidates
 
 FIGURES = ("acc1", "acc5", "mrr")
@@ -76,11 +76,7 @@ def evaluate_bionne_files(
     ``duplicate_predictions`` (rows that repeat a concept; its first rank counts), ``intervals``
     and ``comparison``. Raises FormatError naming file, line and column, ValueError, OSError.
     """
-    if resamples < 0 or (compare is not None and resamples == 0):
-        raise ValueError(
-            f"Cannot draw {resamples} resamples: expected a number from 0 on, and at least 1 for "
-            "a comparison."
-        )
+    check_resamples(resamples, compare)
     mentions = read_gold(gold)
     given = read_submission(pred)
     values = mention_values(mentions, given.ranks)

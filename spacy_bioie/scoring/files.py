@@ -8,6 +8,7 @@ from typing import Any
 
 from .bootstrap import paired_table_bootstrap, table_intervals
 from .gutbrainie import count, evaluate
+from .rules import CountTable
 
 
 def evaluate_files(
@@ -37,11 +38,7 @@ def evaluate_files(
     Raises ValueError that names file, PMID and field for what is not as expected, OSError for a
     file that cannot be read or written.
     """
-    if resamples < 0 or (compare is not None and resamples == 0):
-        raise ValueError(
-            f"Cannot draw {resamples} resamples: expected a number from 0 on, and at least 1 for "
-            "a comparison."
-        )
+    check_resamples(resamples, compare)
     true, given = read_json(gold), read_json(pred)
     options: dict[str, Any] = {"check_labels": check_labels, "gold_name": str(gold)}
     report = evaluate(true, given, task, rules, pred_name=str(pred), **options)
@@ -54,23 +51,46 @@ def evaluate_files(
     }
     if resamples:
         table = count(true, given, task, rules, pred_name=str(pred), **options)
-        intervals = table_intervals(table, resamples, seed, progress=progress)
-        out["intervals"] = {name: vars(interval) for name, interval in intervals.items()}
+        out["intervals"] = interval_figures(table, resamples, seed, progress=progress)
         if compare is not None:
             other = read_json(compare)
             rival = evaluate(true, other, task, rules, pred_name=str(compare), **options)
             rival_table = count(true, other, task, rules, pred_name=str(compare), **options)
-            differences = paired_table_bootstrap(
-                table, rival_table, resamples, seed, progress=progress
-            )
             out["comparison"] = {
                 "predictions": str(compare),
                 "report": rival.to_dict(),
-                "differences": {name: vars(value) for name, value in differences.items()},
+                "differences": difference_figures(
+                    table, rival_table, resamples, seed, progress=progress
+                ),
             }
     if output is not None:
         write_json(output, out)
     return out
+
+
+def check_resamples(resamples: int, compare: str | Path | None) -> None:
+    """Raise ValueError for a number of resamples that does not fit what is asked."""
+    if resamples < 0 or (compare is not None and resamples == 0):
+        raise ValueError(
+            f"Cannot draw {resamples} resamples: expected a number from 0 on, and at least 1 for "
+            "a comparison."
+        )
+
+
+def interval_figures(
+    table: CountTable, resamples: int, seed: int, *, progress: bool = False
+) -> dict[str, Any]:
+    """The intervals of ``table_intervals`` as plain JSON values."""
+    intervals = table_intervals(table, resamples, seed, progress=progress)
+    return {name: vars(interval) for name, interval in intervals.items()}
+
+
+def difference_figures(
+    a: CountTable, b: CountTable, resamples: int, seed: int, *, progress: bool = False
+) -> dict[str, Any]:
+    """The differences of ``paired_table_bootstrap`` as plain JSON values."""
+    differences = paired_table_bootstrap(a, b, resamples, seed, progress=progress)
+    return {name: vars(difference) for name, difference in differences.items()}
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

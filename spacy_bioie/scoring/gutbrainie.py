@@ -5,7 +5,7 @@ Tasks of GutBrainIE at CLEF (BioASQ): 2025 6.1 (``ner``), 6.2.1 (``bt``), 6.2.2 
 describes how they are counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,13 @@ def evaluate(
         gold_name=gold_name,
         pred_name=pred_name,
     )
+    return report_counts(table, task, rules, gold, pred)
+
+
+def report_counts(
+    table: CountTable, task: str, rules: str, gold: Collection[str], pred: Collection[str]
+) -> Report:
+    """The report of counts. gold, pred: the ids of documents; the table covers all of ``gold``."""
     totals, counted = table.totals, table.counted
     per_class = {
         " | ".join(table.classes[i]): _figures(totals[i])

@@ -142,6 +142,52 @@ def test_help():
 def test_choices_are_those_of_the_scorer():
     from spacy_bioie.cli.evaluate import RulesName, TaskName
     from spacy_bioie.scoring import RULES, TASKS
+    from spacy_bioie.scoring.coding_files import CODING_TASKS
 
-    assert {task.value for task in TaskName} == {*TASKS, "bionne-l"}
+    assert {task.value for task in TaskName} == {*TASKS, "bionne-l", *CODING_TASKS}
     assert tuple(rules.value for rules in RulesName) == RULES
+
+
+@pytest.fixture
+def letters(tmp_path):
+    text, mention = "gout and angina", {"label": "DX"}
+    gout = {**mention, "start": 0, "end": 4, "concept_id": "M10"}
+    angina = {**mention, "start": 9, "end": 15, "concept_id": "I20"}
+    plain = {**mention, "start": 0, "end": 4}
+    contents = {
+        "gold.jsonl": [{"id": "1", "mentions": [gout, angina]}, {"id": "2", "mentions": [plain]}],
+        "pred.jsonl": [{"id": "1", "mentions": [gout], "codes": [{"code": "I20"}]}],
+        "bad.jsonl": [{"id": "1", "codes": [{"code": "I20"}, {"code": "I20"}]}],
+    }
+    for name, rows in contents.items():
+        lines = (json.dumps({"text": text, **row}) + "\n" for row in rows)
+        (tmp_path / name).write_text("".join(lines), encoding="utf8")
+    return tmp_path
+
+
+def test_codes_of_mentions_and_of_documents(letters):
+    output = letters / "out.json"
+    result = run(letters, "gold.jsonl", "pred.jsonl", task="el", json=output)
+    assert result.exit_code == 0, result.output
+    assert "el, strict" in result.stdout
+    assert "1 documents, 2 gold items, 1 predictions counted" in result.stdout
+    assert "1 gold documents say nothing of codes" in result.stdout
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
+    assert rows["M10"] == ["M10", "1.0000", "1.0000", "1.0000", "1", "0", "0"]
+    assert rows["spans"] == ["spans", "alone", "1.0000", "0.5000", "0.6667"]
+    assert json.loads(output.read_text(encoding="utf8"))["total"]["false_negatives"] == 1
+    options = {"task": "mlc-x", "compare": letters / "gold.jsonl", "resamples": 10}
+    result = run(letters, "gold.jsonl", "pred.jsonl", **options)
+    assert "mlc-x, strict" in result.stdout and "A - B" in result.stdout
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
+    assert rows["M10"][-1] == "1" and rows["I20"][4] == "1"
+
+
+def test_errors_of_coding_tasks(letters):
+    output = letters / "out.json"
+    result = run(letters, "gold.jsonl", "bad.jsonl", task="mlc-x", json=output)
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "bad.jsonl: line 1 (id 1): codes[1].code: found 'I20' again" in result.stderr
+    assert not output.exists()
+    for options in ({"task": "el", "rules": "strict"}, {"task": "ner", "spans-key": "dx"}):
+        assert run(letters, "gold.jsonl", "pred.jsonl", **options).exit_code == 2

@@ -6,9 +6,11 @@ from spacy_bioie.annotation import (
     META_KEY,
     ConceptRow,
     Mention,
+    code_evidence,
     get_concept_rows,
     get_mentions,
     get_relation_rows,
+    set_codes,
     set_concept_rows,
     set_mentions,
     set_relations,
@@ -104,6 +106,25 @@ def test_relations_that_a_corpus_states_between_concepts(predicted, nlp, tmp_pat
     assert [r.head_label for r in docs[0]._.concept_relations] == ["bacteria", "animal"]
 
 
+def test_codes_of_a_document_come_back(predicted, nlp, tmp_path):
+    set_codes(predicted, [{"code": "u:b", "score": 0.8, "mentions": ["T1"]}, "Z99"])
+    none = nlp("Stated to have none.")
+    set_codes(none, [])
+    path = tmp_path / "a.jsonl"
+    write_jsonl([predicted, none, nlp("Nothing said.")], path)
+    docs = list(read_jsonl(path, nlp))
+    assert [doc._.codes for doc in docs] == [predicted._.codes, [], []]
+    assert code_evidence(docs[0]) == code_evidence(predicted)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    assert rows[0]["codes"][0] == {"code": "u:b", "score": 0.8, "mentions": ["T1"]}
+    assert [row.get("codes") for row in rows[1:]] == [[], None]
+    # those of another group are not said, and mentions that are gone support nothing
+    assert "codes" not in doc_to_record(predicted, "other")
+    set_relations(predicted, "sc", [])
+    set_mentions(predicted, "sc", get_mentions(predicted)[1:])
+    assert doc_to_record(predicted)["codes"][0]["mentions"] == []
+
+
 def test_gold_with_a_border_inside_a_token(tmp_path, nlp):
     (article,) = read_articles(write_json(tmp_path / "a.json", corpus()))
     doc = article_to_doc(article, nlp)
@@ -175,6 +196,17 @@ INVALID = [
         "stated_relations[0].values[0]",
         "expected a string, found an integer",
     ),
+    ({"codes": "I10"}, "codes", "expected a list, found a string"),
+    ({"codes": ["I10"]}, "codes[0]", "expected an object, found a string"),
+    ({"codes": [{"code": ""}]}, "codes[0].code", "found '': expected a code"),
+    ({"codes": [{"code": "A"}, {"code": "A"}]}, "codes[1].code", "found 'A' again"),
+    ({"codes": [{"code": "A", "score": "1"}]}, "codes[0].score", "expected a number"),
+    (
+        {"mentions": [M], "codes": [{"code": "A", "mentions": ["T1", "T2"]}]},
+        "codes[0].mentions[1]",
+        "found 'T2': expected the id of a mention",
+    ),
+    ({"codes": [{"code": "A", "mentions": [1]}]}, "codes[0].mentions[0]", "found 1: expected"),
     ({"meta": 1}, "meta", "expected an object, found an integer"),
 ]
 

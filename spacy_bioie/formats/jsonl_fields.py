@@ -1,0 +1,140 @@
+"""The fields of a line of this package's own JSONL, see ``jsonl``, checked one by one."""
+
+from typing import Any, Collection, Dict, Iterator, List, Optional
+
+from spacy.tokens import Doc
+
+from ..annotation import Candidates, ConceptRow, DocumentCode, Mention, Section
+from .articles import token_ranges, with_exact_characters
+from .strict_json import RecordReader, kind_name
+
+Row = Dict[str, Any]
+
+
+class LineReader(RecordReader):
+    """Reads what the object of a line lists."""
+
+    def rows(self, value: Row, name: str) -> Iterator[Any]:
+        for i, row in enumerate(self.get(value, "", name, list) if name in value else ()):
+            field = f"{name}[{i}]"
+            yield field, self.object(row, field)
+
+    def sections(self, value: Row) -> Optional[List[Section]]:
+        if "sections" not in value:
+            return None
+        return [
+            Section(
+                self.get(row, field, "name", str),
+                self.get(row, field, "start", int),
+                self.get(row, field, "end", int),
+            )
+            for field, row in self.rows(value, "sections")
+        ]
+
+    def mentions(self, value: Row, doc: Doc) -> List[Mention]:
+        text = doc.text
+        rows = list(self.rows(value, "mentions"))
+        characters = []
+        for field, row in rows:
+            start = self.get(row, field, "start", int)
+            end = self.get(row, field, "end", int)
+            if not 0 <= start < end <= len(text):
+                raise self.error(
+                    field,
+                    f"found characters {start} to {end}: expected 0 <= start < end <= {len(text)}, "
+                    "the length of the text (ends are exclusive)",
+                )
+            if "text" in row and row["text"] != text[start:end]:
+                raise self.error(
+                    f"{field}.text", f"found {row['text']!r}: expected {text[start:end][:80]!r}"
+                )
+            characters.append((start, end))
+        mentions = []
+        borders = token_ranges(doc, characters)
+        for (field, row), (start, end), (first, last) in zip(
+            rows, characters, borders, strict=True
+        ):
+            if first >= last:
+                raise self.error(field, "covers no token: expected more than white space")
+            mention = Mention(
+                first,
+                last,
+                self.get(row, field, "label", str),
+                self.get(row, field, "id", str) if "id" in row else "",
+                self.get(row, field, "concept_id", str) if "concept_id" in row else "",
+                self.score(row, field, None),
+                self.candidates(row, field),
+            )
+            mentions.append(with_exact_characters(doc, mention, start, end))
+        return mentions
+
+    def relations(self, value: Row, known: Collection[str]) -> List[Any]:
+        rows = []
+        for field, row in self.rows(value, "relations"):
+            head, label, tail = (
+                self.get(row, field, key, str) for key in ("head", "label", "tail")
+            )
+            for key, mention in (("head", head), ("tail", tail)):
+                if mention not in known:
+                    raise self.error(
+                        f"{field}.{key}", f"found {mention!r}: expected the id of a mention"
+                    )
+            rows.append((head, label, tail, self.score(row, field, 1.0)))
+        return rows
+
+    def stated_relations(self, value: Row) -> List[ConceptRow]:
+        rows = []
+        for field, row in self.rows(value, "stated_relations"):
+            head, label, tail = (
+                self.get(row, field, key, str) for key in ("head", "label", "tail")
+            )
+            for key, name in (("head", head), ("label", label), ("tail", tail)):
+                if not name:
+                    raise self.error(f"{field}.{key}", "found '': expected a text")
+            values = self.get(row, field, "values", list) if "values" in row else []
+            for i, entry in enumerate(values):
+                if not isinstance(entry, str):
+                    raise self.error(
+                        f"{field}.values[{i}]", f"expected a string, found {kind_name(entry)}"
+                    )
+                self.encodable(f"{field}.values[{i}]", entry)
+            rows.append(ConceptRow(head, label, tail, tuple(values)))
+        return rows
+
+    def codes(self, value: Row, known: Collection[str]) -> List[DocumentCode]:
+        codes: Dict[str, DocumentCode] = {}
+        for field, row in self.rows(value, "codes"):
+            code = self.get(row, field, "code", str)
+            if not code:
+                raise self.error(f"{field}.code", "found '': expected a code")
+            if code in codes:
+                raise self.error(f"{field}.code", f"found {code!r} again: expected distinct codes")
+            names = self.get(row, field, "mentions", list) if "mentions" in row else []
+            for i, name in enumerate(names):
+                if not isinstance(name, str) or name not in known:
+                    raise self.error(
+                        f"{field}.mentions[{i}]", f"found {name!r}: expected the id of a mention"
+                    )
+            score = self.score(row, field, 1.0)
+            codes[code] = {"code": code, "score": score, "mentions": names}
+        return list(codes.values())
+
+    def score(self, row: Row, field: str, default: Optional[float]) -> Optional[float]:
+        found = row.get("score")
+        if found is None:
+            return default
+        if isinstance(found, bool) or not isinstance(found, (int, float)):
+            raise self.error(f"{field}.score", f"expected a number, found {kind_name(found)}")
+        return float(found)
+
+    def candidates(self, row: Row, field: str) -> Optional[Candidates]:
+        found = row.get("candidates")
+        if found is None:
+            return None
+        try:
+            pairs = [(concept, float(score)) for concept, score in found]
+            if all(isinstance(concept, str) for concept, _ in pairs):
+                return pairs
+        except (TypeError, ValueError):
+            pass
+        raise self.error(f"{field}.candidates", "expected a list of [concept id, score]")
