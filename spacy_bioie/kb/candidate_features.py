@@ -29,7 +29,7 @@ FEATURES = (
 def candidate_features(
     kb: "FaissKnowledgeBase", pairs: CandidatePairs, label_rows: numpy.ndarray
 ) -> numpy.ndarray:
-    """The columns ``FEATURES`` of candidates and of "no link": float32, (pairs + mentions, 18).
+    """The columns ``FEATURES`` of candidates and of "no link": float32, (pairs + mentions, 30).
 
     The last rows are one for each mention, the choice of no link: the column ``no_link`` is 1
     there, and the others hold the greatest value among the candidates of the mention, at least 0.

@@ -1,18 +1,23 @@
 """What the search hits of a mention say of its candidates, as columns that a reranker reads."""
 
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Sequence, Tuple
 
 import numpy
 
 from .ragged import RaggedRows
+from .word_overlap import OVERLAPS, word_overlaps
 
 if TYPE_CHECKING:
     from .knowledge_base import FaissKnowledgeBase
 
 # Of the hits of a mention: the greatest similarity in spelling and in meaning, that of the names
 # that sources give and of those that training mentions give; the two votes; log(1 + training
-# mentions of any label) of the concept under equal names
-DETAILS = ("lexical", "semantic", "official", "training", "near_vote", "far_vote", "log_equal")
+# mentions of any label) of the concept under equal names; the greatest of each of ``OVERLAPS`` with
+# the names that sources give, and with those that training mentions give
+DETAILS = (
+    *("lexical", "semantic", "official", "training", "near_vote", "far_vote", "log_equal"),
+    *(f"{kind}_{name}" for kind in ("official", "training") for name in OVERLAPS),
+)
 # A hit votes for the concepts of its training mentions with exp((similarity - 1) / temperature)
 VOTE_TEMPERATURES = (0.05, 0.12)
 # What a training mention of another label counts
@@ -26,19 +31,20 @@ _AT_ONCE = 65_536
 def hit_details(
     kb: "FaissKnowledgeBase",
     hits: Tuple[RaggedRows, numpy.ndarray],
+    names: Sequence[str],
     queries: numpy.ndarray,
     mentions: numpy.ndarray,
     of_name: numpy.ndarray,
     label_rows: numpy.ndarray,
     pairs: Tuple[numpy.ndarray, numpy.ndarray],
 ) -> numpy.ndarray:
-    """The columns ``DETAILS`` of candidates: float32, (pairs, 7).
+    """The columns ``DETAILS`` of candidates: float32, (pairs, 19).
 
     A vote is that of a nearest-neighbour classifier: the share of a concept in the training
     mentions of the hits, each weighed by its similarity and label.
 
     hits: for each distinct name the rows of the names found, and their similarities, aligned with
-        ``values``. queries: vectors of the distinct names, (names, dims).
+        ``values``. names, queries: the distinct names, and their vectors, (names, dims).
     mentions, of_name: mentions, and the row of each one's name. label_rows: of all mentions.
     pairs: mention and concept of each candidate, sorted; the hits give all of them.
     """
@@ -62,6 +68,10 @@ def hit_details(
         (3, numpy.where(official, 0.0, similarity[hit])),
     ):
         numpy.maximum.at(out[:, column], place, values.astype("float32"))
+    overlaps = _overlaps(kb, names, hits[0])[at][hit]
+    for first, kind in ((7, official), (7 + len(OVERLAPS), ~official)):
+        columns = out[:, first : first + len(OVERLAPS)]
+        numpy.maximum.at(columns, place[kind], overlaps[kind])
     hit, position = tables.evidence.positions(rows)
     place = numpy.searchsorted(keys, mention[hit] * n + tables.evidence.values[position])
     same = tables.evidence_labels[position] == label_rows[mention[hit]]
@@ -74,6 +84,13 @@ def hit_details(
     equal = tables.evidence_counts[position] * (similarity[hit] > 1 - 1e-6)
     out[:, 6] = numpy.log1p(numpy.bincount(place, weights=equal, minlength=len(keys)))
     return out
+
+
+def _overlaps(kb: "FaissKnowledgeBase", names: Sequence[str], found: RaggedRows) -> numpy.ndarray:
+    """What names and their hits share of their words, see ``word_overlaps``: (hits, 6)."""
+    query, _ = found.positions(numpy.arange(len(found)))
+    distinct, place = numpy.unique(found.values, return_inverse=True)
+    return word_overlaps(names, kb.tables.names.take(distinct.tolist()), query, place)
 
 
 def _part_similarities(

@@ -54,7 +54,7 @@ class CandidatePairs:
     name. evidence: from training mentions of the same label and name (or, for a name that is not
     known, those with its key), float64 in [0, 1).
     label_mismatch: bool. log_count: log(1 + training mentions of the concept), float64.
-    details: float32, (pairs, 7), where ``LinkingSettings.details`` asks for them.
+    details: float32, (pairs, 19), where ``LinkingSettings.details`` asks for them.
     """
 
     mentions: numpy.ndarray
@@ -113,7 +113,9 @@ def find_candidates(
         evidence[numpy.searchsorted(mentions * n + concepts, keys)] = shares
     details = None
     if settings.details:
-        details = hit_details(kb, hits, queries, asked, of_name, label_rows, (mentions, concepts))
+        details = hit_details(
+            kb, hits, distinct, queries, asked, of_name, label_rows, (mentions, concepts)
+        )
     return CandidatePairs(
         mentions=mentions,
         concepts=concepts,

@@ -9,7 +9,7 @@ import torch
 from thinc.util import get_torch_default_device
 from tqdm import tqdm
 
-from .candidate_reranker import CandidateRows, Reranker, group_cross_entropy
+from .candidate_reranker import CandidateRows, Reranker, check_features, group_cross_entropy
 from .cross_encoder_module import CrossEncoderModule, CrossEncoderSettings
 from .own_encoder_layer import pack_parts, unpack_parts
 
@@ -129,13 +129,14 @@ class CandidateCrossEncoder(Reranker):
         """The score of each row: float64, (rows,).
 
         -inf for candidates that are not read, and 0 for "no link" of mentions without candidates.
-        Raises ValueError where nothing has been learned.
+        Raises ValueError where nothing has been learned, or from other features.
         """
         if self.module is None:
             raise ValueError(
                 "CandidateCrossEncoder: the reranker has not been fitted, initialize or load the "
                 "pipeline first."
             )
+        check_features(rows, self.module.n_features)
         out = numpy.where(rows.concepts < 0, 0.0, -numpy.inf)
         read = rows_to_read(rows, self.settings.n_rerank)
         if len(read):

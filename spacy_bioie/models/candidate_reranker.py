@@ -87,6 +87,16 @@ def join_rows(parts: Sequence[CandidateRows]) -> CandidateRows:
     )
 
 
+def check_features(rows: CandidateRows, n_features: int) -> None:
+    """Raise ValueError where a reranker was fitted to another number of features."""
+    n = rows.features.shape[1]
+    if n != n_features:
+        raise ValueError(
+            f"The reranker was fitted to {n_features} features of each candidate, and there are "
+            f"{n}: another release has saved it. Expected a pipeline that this one has trained."
+        )
+
+
 class PerceptronReranker(Reranker):
     """Reads the features of a row and nothing else."""
 
@@ -102,6 +112,7 @@ class PerceptronReranker(Reranker):
         return fit_reranker(self.model, rows.features[order], rows.groups[order], gold[order])
 
     def scores(self, rows: CandidateRows) -> numpy.ndarray:
+        check_features(rows, self.model.layers[0].get_dim("nI"))
         return candidate_scores(self.model, rows.features)
 
     def to_bytes(self) -> bytes:

@@ -85,8 +85,28 @@ def test_details_of_a_name_that_is_new(kb):
         "C": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     }
     for concept, values in expected.items():
-        assert list(found[0, concept].values()) == pytest.approx(values, abs=1e-5)
+        no_words = (0.0,) * (len(DETAILS) - len(values))
+        row = list(found[0, concept].values())
+        assert row == pytest.approx((*values, *no_words), abs=1e-5)
     assert near["A"] > near["B"] > 0
+
+
+def test_words_of_official_and_of_training_names():
+    concepts = [Concept("A", "gut flora", ("flora, human",)), Concept("B", "mood")]
+    kb = make_kb(concepts, mentions=[("bad mood", "x", "B"), ("old gut floras", "x", "A")])
+    found = details(kb, ["old flora", "gut flora"], ["x", "x"])
+    row = found[0, "A"]
+    # the greatest of both names, each column for itself
+    assert row["official_of_mention"] == pytest.approx(5 / 8)
+    assert row["official_of_name"] == pytest.approx(5 / 8)
+    assert [row["official_last_word"], row["official_first_word"]] == [1, 0]
+    assert [row["official_at_end"], row["official_at_beginning"]] == [0, 0]
+    assert row["training_of_mention"] == row["training_first_word"] == 1
+    assert row["training_of_name"] == pytest.approx(8 / 11)
+    row = found[1, "A"]
+    assert row["official_at_end"] == row["official_at_beginning"] == row["official_of_name"] == 1
+    assert [row["training_of_mention"], row["training_at_end"]] == [1, 0]
+    assert {value for name, value in found[0, "B"].items() if "_of_" in name} == {0}
 
 
 def test_details_of_an_equal_name_and_of_another_label(kb):

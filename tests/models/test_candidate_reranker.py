@@ -1,5 +1,7 @@
 """The reranker of candidates: its loss, its fit, and what it is saved as."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 
@@ -198,6 +200,15 @@ def test_it_is_fitted_or_not_also_when_loaded_again(fitted):
     # the order of rows plays no part but for the sums
     assert loss == pytest.approx(fitted[1], rel=0.2)
     assert loaded.fit(rows, gold) == loss
+
+
+def test_another_number_of_features_is_refused():
+    rows, gold = make_rows()
+    reranker = CandidateReranker_v1(hidden_size=8)
+    reranker.fit(rows, gold)
+    fewer = replace(rows, features=rows.features[:, :3])
+    with pytest.raises(ValueError, match="fitted to 4 features of each candidate, and there are 3"):
+        reranker.scores(fewer)
 
 
 def test_rows_of_batches_are_joined():

@@ -105,7 +105,7 @@ def test_every_value_can_be_changed(project):
         "gutbrainie": "/data/release",
         "concepts": "/data/names.jsonl",
         "package.gutbrainie": "mine",
-        "adapt_layers": 2,
+        "adapt_layers": 3,
         "adapt_steps": 5,
         "max_epochs.gutbrainie": 2,
         "total_steps.gutbrainie": 94,
@@ -118,7 +118,7 @@ def test_every_value_can_be_changed(project):
     assert expected.items() <= training.items()
     assert options_of(lines, "build-kb", "kb/gutbrainie", "/data/names.jsonl")
     adapting = options_of(lines, "adapt-names", "/data/names.jsonl")
-    expected = {"--encoder": "some/encoder", "--layers": "2", "--max-steps": "5"}
+    expected = {"--encoder": "some/encoder", "--layers": "3", "--max-steps": "5"}
     expected |= {"--seed": "77", "--gpu-id": "3"}
     assert expected.items() <= adapting.items()
     assert not [word for line in lines for word in line if "assets/gutbrainie/" in word]
