@@ -126,6 +126,18 @@ def pointer(**settings: Any) -> Settings:
     return {MODEL: {**model, **settings}}
 
 
+def gliner() -> Settings:
+    """GLiNER made anew over the encoder; in the place of the one label that is no word, words."""
+    config = load_config(BASE.with_name("spans_gliner.cfg"))
+    model = config["components"]["nested_spancat"]["model"]
+    return {
+        "nlp.pipeline": config["nlp"]["pipeline"],
+        "components.transformer": None,
+        MODEL: {**model, "prompts": {"DDF": "disease, disorder or finding"}},
+        SCALES: config["training"]["optimizer"]["scales"],
+    }
+
+
 PER_SEQUENCE = {"@misc": "spacy_bioie.CrfLikelihood.v1", "per": "sequence"}
 SYSTEMS: Dict[str, System] = {
     "stock_ner": System("spaCy `ner`", "peer", stock_ner()),
@@ -156,6 +168,7 @@ SYSTEMS: Dict[str, System] = {
         "peer",
         gut_instincts,
     ),
+    "gliner": System("GLiNER over this encoder, to 12 words", "peer", gliner()),
     "tagger": System("SpanTagger, joint CRF, as `configs/spans_only.cfg`", "ours"),
     "tagger_bioes": System("SpanTagger, BIOES", "ours", {f"{MODEL}.scheme": "BIOES"}),
     "tagger_softmax": System("SpanTagger, argmax", "ours", {f"{MODEL}.decoder": "argmax"}),

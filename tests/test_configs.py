@@ -119,6 +119,7 @@ def test_there_are_configs():
         "relations_atlop",
         "relations_cross_encoder",
         "relations_marker",
+        "spans_gliner",
         "spans_only",
         "spans_pointer",
         "tok2vec_cpu",

@@ -11,7 +11,7 @@ import spacy_bioie.pipeline
 
 HEAVY = {
     *("faiss", "torch", "transformers", "spacy_transformers", "cupy", "sklearn"),
-    *("pronto", "fastobo", "peft", "accelerate"),
+    *("pronto", "fastobo", "peft", "accelerate", "gliner"),
 }
 
 # Modules before and after the plugin is there, in one process: what is new is the plugin's. Its

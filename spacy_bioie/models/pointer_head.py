@@ -92,10 +92,14 @@ class PointerHead:
         scores = xp2torch(output.logits).detach().requires_grad_()
         target = self._gold_spans(output, gold, doc_weights, label_weights, scores.device)
         with torch.enable_grad():
-            loss = (binary_cross_entropy if self.loss_name == "bce" else zlpr)(scores, target)
+            loss = self.mean_loss(scores, target)
             (gradient,) = torch.autograd.grad(loss * weight, [scores])
         d_logits: Any = torch2xp(gradient.contiguous())
         return float(loss.detach()), replace(output, logits=d_logits)
+
+    def mean_loss(self, scores: torch.Tensor, gold: GoldSpans) -> torch.Tensor:
+        """See ``pointer_losses``."""
+        return (binary_cross_entropy if self.loss_name == "bce" else zlpr)(scores, gold)
 
     def decode(self, output: PointerScores) -> List[ScoredSpans]:
         """The spans whose probability is at least ``min_score`` and that may stand together.

@@ -42,7 +42,7 @@ def binary_cross_entropy(scores: Tensor, gold: GoldSpans) -> Tensor:
     as_others = softplus(scores).sum(dim=(1, 2))
     extra = gold.label_weights[labels] * softplus(-mentions) - softplus(mentions)
     losses = as_others.index_add(0, words, extra)
-    return _mean((losses * gold.doc_weights).sum(), gold.doc_weights)
+    return weighted_mean((losses * gold.doc_weights).sum(), gold.doc_weights)
 
 
 def zlpr(scores: Tensor, gold: GoldSpans) -> Tensor:
@@ -73,7 +73,7 @@ def zlpr(scores: Tensor, gold: GoldSpans) -> Tensor:
     terms = (mentions - lowest[groups]).exp()
     above = (lowest + (-lowest).exp().scatter_add(0, groups, terms).log()).view(size)
     losses = (below + above * gold.label_weights).sum(dim=1)
-    return _mean((losses * doc_weights).sum(), gold.doc_weights)
+    return weighted_mean((losses * doc_weights).sum(), gold.doc_weights)
 
 
 def _shift(values: Tensor, groups: Tensor, size: Tuple[int, ...]) -> Tensor:
@@ -87,6 +87,7 @@ def _first_of_each(values: Tensor, sequence: Tensor) -> Tensor:
     return values[begins]
 
 
-def _mean(total: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(total: Tensor, weights: Tensor) -> Tensor:
+    """A sum of weighted losses over the sum of the weights, 0 where they all are."""
     weight = weights.sum()
     return total / torch.where(weight > 0, weight, 1.0)

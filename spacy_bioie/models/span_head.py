@@ -8,6 +8,8 @@ computes, with
 - an attribute ``span_head``: a ``SpanHead``, which reads ``S``, and
 - an attribute ``temperature``, which divides the scores before they become probabilities and is
   saved with the model.
+
+One that reads the labels has an attribute ``labels`` too, in which the component puts their names.
 """
 
 import math
@@ -21,6 +23,7 @@ from ..annotation import MentionTable
 
 SPAN_HEAD = "span_head"
 TEMPERATURE = "temperature"
+LABELS = "labels"
 GoldBatch = Tuple[Sequence[Doc], Sequence[MentionTable]]  # documents, and the mentions of each
 
 

@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from ..annotation import SPANS_KEY, MentionTable, gold_mentions, mention_table
-from ..models.span_head import GoldBatch
+from ..models.span_head import LABELS, GoldBatch
 from .span_finder import SpanFinder
 from .span_labels import check_labels, reference_labels, without_labels
 from .span_weights import LabelWeights, SpanWeights, balanced_weights
@@ -185,6 +185,8 @@ class NestedSpanCategorizer(SpanFinder):
         check_labels(self.name, "label_weights", self.weights.by_label, self.labels)
         if not self.model.has_dim("nO"):
             self.model.set_dim("nO", len(self.labels))
+        if LABELS in self.model.attrs:
+            self.model.attrs[LABELS] = list(self.labels)
         self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), 10)])
         self._prepare(get_examples())
 
