@@ -59,7 +59,10 @@ class CachedEncoder:
 
 
 class Setting(NamedTuple):
-    """A knowledge base and the mentions to link: in documents, and as flat texts and labels."""
+    """A knowledge base and the mentions to link: in documents, and as flat texts and labels.
+
+    train: documents whose span group ``SPANS_KEY`` has links, for systems that are fitted.
+    """
 
     kb: FaissKnowledgeBase
     encoder: CachedEncoder
@@ -67,6 +70,7 @@ class Setting(NamedTuple):
     mentions: List[List[Mention]]
     texts: List[str]
     labels: List[str]
+    train: Sequence[Doc] = ()
 
 
 # (name rows, similarities) of the nearest names of normalised names, both (names, k)

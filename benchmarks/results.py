@@ -3,6 +3,7 @@
 They lie in ``results/`` beside this file, or where the environment says in BIOIE_RESULTS.
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -74,7 +75,8 @@ def describe_files(paths: Iterable[Path]) -> Dict[str, Dict[str, Any]]:
         if path.suffix == ".json":
             documents = len(json.loads(content))
         else:
-            documents = len(content.splitlines())
+            text = gzip.decompress(content) if path.suffix == ".gz" else content
+            documents = len(text.splitlines())
         described[path.name] = {
             "sha256": hashlib.sha256(content).hexdigest(),
             "documents": documents,

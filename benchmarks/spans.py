@@ -2,11 +2,12 @@
 
     python benchmarks/spans.py --data FOLDER --work FOLDER [--systems A,B] [--seeds 11,17,42]
 
-A queue of runs: one whose result exists is left out (``--again`` for it too), and a model that
-lies complete in the work folder, of the same config, is not trained again. ``--documents`` and
-``--steps`` cut training for all alike; results of a cut have names of their own. ``--folds N``
-scores parts of platinum and gold in turn, in place of dev. ``BIOIE_RESULTS`` in the environment
-is another folder for the results.
+``--corpus`` is GutBrainIE, BioNNE-L or one of the eight in IOB form that AdaBioBERT was measured
+on, each with systems of its own. A queue of runs: one whose result exists is left out (``--again``
+for it too), and a model that lies complete in the work folder, of the same config, is not trained
+again. ``--documents`` and ``--steps`` cut training for all alike; results of a cut have names of
+their own. ``--folds N`` scores parts of platinum and gold in turn, in place of dev.
+``BIOIE_RESULTS`` in the environment is another folder for the results.
 """
 
 import argparse
@@ -26,8 +27,13 @@ from spans_systems import BASE_STEPS, ENCODER, SYSTEMS, System, describe_setting
 FOLDER = Path(__file__).resolve().parent
 DEFAULT_SYSTEMS = {"gutbrainie": list(SYSTEMS), "bionne_en": ["stock_spancat", "tagger_labels"]}
 DEFAULT_SYSTEMS["bionne_en"] += ["pointer", "pointer_8"]
-# eight epochs of GutBrainIE as in our config, thirty of the few documents of BioNNE-L
-DEFAULT_STEPS = {"gutbrainie": BASE_STEPS, "bionne_en": 121}
+# AdaBioBERT's loss, and its sound variants
+MIXES = ["adaptive_sequence", "adaptive", "mix_fixed", "mix_bounded", "mix_uncertainty"]
+MIXES = ["tagger", *(f"tagger_{mix}" for mix in MIXES), "stock_ner"]
+DEFAULT_SYSTEMS.update(dict.fromkeys(spans_data.IOB, MIXES))
+# eight epochs of GutBrainIE as in our config, thirty of the few documents of BioNNE-L; the others
+# learn as long as GutBrainIE
+DEFAULT_STEPS = {**dict.fromkeys(spans_data.CORPORA, BASE_STEPS), "bionne_en": 121}
 PASSES = 3
 
 
@@ -92,7 +98,10 @@ def train(run: Run, work: Path, files: spans_data.Files, options: Any) -> Dict[s
     folder = run.folder(work)
     config, cost, log = folder / "config.cfg", folder / "cost.json", folder / "log.json"
     source = files.train if run.system.silver else files.best
-    made = make_config(run.system, run.steps, run.seeds[0], source, files.held_out, options.encoder)
+    names = spans_data.prepare_names(options.data, work)[0] if run.system.names else None
+    made = make_config(
+        run.system, run.steps, run.seeds[0], source, files.held_out, options.encoder, names
+    )
     complete = cost.is_file() and config.read_text("utf8") == made.to_str()
     if not complete:
         cost.unlink(missing_ok=True)
@@ -139,6 +148,9 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
     found = evaluate(
         [m.folder(work) for m in run.members()], system.method, files, folder, options.gpu_id
     )
+    sources = dict(files.sources)
+    if any(member.system.names for member in run.members()):
+        sources.update(spans_data.prepare_names(options.data, work)[1])
     metrics = {**found["metrics"], "inference_peak_mb": found["peak_memory_mb"]}
     details = {"counts": found["counts"]}
     if not system.members:
@@ -151,7 +163,7 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
         benchmark="spans",
         system=system.title,
         metrics=metrics,
-        data=files.sources,
+        data=sources,
         config={
             "corpus": run.part.corpus,
             "name": run.name,
@@ -209,7 +221,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parts = [
         spans_data.Part(options.corpus, options.documents, fold, options.folds) for fold in folds
     ]
-    files = {part: spans_data.prepare(options.data, options.work, part) for part in parts}
+    try:
+        files = {part: spans_data.prepare(options.data, options.work, part) for part in parts}
+    except FileNotFoundError as error:
+        sys.exit(str(error))
     queue = make_queue(options.systems, options.seeds, parts, options.steps)
     queue = [
         r for r in queue if options.again or not (results.FOLDER / f"{r.result}.json").exists()

@@ -14,6 +14,7 @@ import spacy
 from spacy.cli.train import train as spacy_train
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.training import Example
 from spacy.util import registry
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ from spacy_bioie.annotation import META_KEY, Mention, set_mentions
 from spacy_bioie.formats.docbin import read_docbin
 from spacy_bioie.scoring.rules import TASKS, CountTable, count_items, precision_recall_f1
 from spacy_bioie.scoring.spans import span_items
+from spacy_bioie.scoring.tokens import score_tokens
 from spacy_bioie.training.ensembling import join_scores, join_spans
 from spacy_bioie.training.weight_averaging import average_saved_pipelines
 
@@ -111,6 +113,7 @@ def evaluate(spec: Path, output: Path) -> None:
     for rules in RULES:
         averages = count(gold["test"], predicted, rules).averages()
         metrics.update({f"{rules}_{name}": value for name, value in averages.items()})
+    metrics.update(token_figures(gold["test"], predicted))
     table = count(gold["test"], predicted, "strict")
     per_label = precision_recall_f1(table.totals)[:, 2]
     for (label,), value, present in zip(table.classes, per_label, table.in_gold, strict=True):
@@ -172,6 +175,12 @@ def as_mentions(doc: Doc) -> Doc:
 def count(gold: Sequence[Doc], predicted: Sequence[Doc], rules: str) -> CountTable:
     items = [[span_items(doc) for doc in docs] for docs in (gold, predicted)]
     return count_items(*items, TASKS["ner"], rules)
+
+
+def token_figures(gold: Sequence[Doc], predicted: Sequence[Doc]) -> Dict[str, Optional[float]]:
+    """Scores of the gold documents' tokens: "token_accuracy" and the others."""
+    examples = [Example(*docs) for docs in zip(predicted, gold, strict=True)]
+    return {key.removeprefix("ner_"): value for key, value in score_tokens(examples).items()}
 
 
 def sparse_counts(table: CountTable, docs: Sequence[Doc]) -> Dict[str, Dict[str, str]]:

@@ -8,9 +8,10 @@ encoder's is that of our config.
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from spacy.util import load_config
+from spans_data import VOCABULARIES
 
 BASE = Path(__file__).resolve().parents[1] / "configs" / "spans_only.cfg"
 BASE_STEPS = 376
@@ -36,6 +37,7 @@ class System:
     kind: "peer", "ours", "ablation" (of ``tagger``) or "ensemble", with "peer ensemble".
     settings: dotted path -> value, or a function of the number of updates that returns these.
     silver: whether it learns from silver documents.
+    names: whether it reads the vocabularies of ``spans_data.prepare_names``, ``paths.names``.
     members, method: of an ensemble, the systems it is made of and how. One system stands for its
         runs of all seeds; several for one run each, of the first seed.
     """
@@ -44,6 +46,7 @@ class System:
     kind: str
     settings: Union[Settings, Callable[[int], Settings]] = field(default_factory=dict)
     silver: bool = True
+    names: bool = False
     members: Tuple[str, ...] = ()
     method: str = ""
 
@@ -126,6 +129,16 @@ def pointer(**settings: Any) -> Settings:
     return {MODEL: {**model, **settings}}
 
 
+def with_names() -> Settings:
+    """Vectors of words joined with marks of where names of vocabularies stand, which hold no
+    mention of any corpus."""
+    names = [name for of_file in VOCABULARIES.values() for name in of_file]
+    sources = {name: f"${{paths.names}}/{name}.jsonl" for name in names}
+    table = {"@misc": "spacy_bioie.NameTable.v1", "sources": sources}
+    architecture = {"@architectures": "spacy_bioie.WithNameTable.v1", "width": 64}
+    return {f"{MODEL}.tok2vec": {**architecture, "tok2vec": LISTENER, "table": table}}
+
+
 def gliner() -> Settings:
     """GLiNER made anew over the encoder; in the place of the one label that is no word, words."""
     config = load_config(BASE.with_name("spans_gliner.cfg"))
@@ -177,6 +190,12 @@ SYSTEMS: Dict[str, System] = {
     ),
     "tagger_hidden": System("SpanTagger, hidden layer", "ours", {f"{MODEL}.hidden_size": 384}),
     "tagger_bilstm": System("SpanTagger, BiLSTM", "ours", {f"{MODEL}.lstm_size": 192}),
+    "tagger_names": System(
+        "SpanTagger beside a table of names (MeSH, MEDIC and open vocabularies)",
+        "ours",
+        with_names(),
+        names=True,
+    ),
     "tagger_adaptive": System(
         "SpanTagger, AdaBioBERT's alpha, CRF per token", "ours", mix("learned")
     ),
@@ -238,9 +257,18 @@ SYSTEMS: Dict[str, System] = {
 
 
 def make_config(
-    system: System, steps: int, seed: int, train: Path, held_out: Path, encoder: str
+    system: System,
+    steps: int,
+    seed: int,
+    train: Path,
+    held_out: Path,
+    encoder: str,
+    names: Optional[Path] = None,
 ) -> Any:
-    """The config that is trained: the base with the system's settings and this many updates."""
+    """The config that is trained: the base with the system's settings and this many updates.
+
+    names: the folder of vocabularies, of a system that reads them.
+    """
     config = load_config(BASE)
     assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == BASE_STEPS
     common = {
@@ -257,6 +285,7 @@ def make_config(
         "vars.encoder": encoder,
         f"{RATE}.total_steps": steps,
         f"{RATE}.warmup_steps": round(WARMUP * steps),
+        **({} if names is None else {"paths.names": str(names)}),
     }
     for path, value in {**common, **system.differs(steps)}.items():
         *sections, key = path.split(".")

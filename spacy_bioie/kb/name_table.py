@@ -1,8 +1,8 @@
 """Tables of names that say at once where the names of whole vocabularies stand in a text.
 
-A table keeps a hash of each name, and no text: half a million names take 8 MB and are looked up in
-milliseconds a document. Which names are meant to be found exactly, with ids, is for ``span_ruler``
-and the linker; a table only gives features to a model, which learns what they are worth.
+A table keeps a hash and a mask of each name, 16 bytes, and no text. Names that are meant to be
+found exactly, with ids, are for ``span_ruler`` and the linker; a table only gives features to a
+model, which learns what they are worth.
 """
 
 import re
@@ -26,8 +26,10 @@ MAX_KINDS = 64  # bits of a mask
 SHORT = 4
 # Columns of a kind, for names of one word, and again for those of several
 PLACES = ("begin", "within", "end")
+# One Greek letter or two that stand by themselves: a longer run is a word of a Greek text
+_GREEK = "(?<![\u0370-\u03ff])[\u0370-\u03ff]{1,2}(?![\u0370-\u03ff])"
 # without the "s" of a possessive
-_WORD = re.compile(r"(?!(?<=['’])[sS]\b)[^\W\d_]+|\d+")
+_WORD = re.compile(rf"(?!(?<=['’])[sS]\b)(?:{_GREEK}|(?:(?!{_GREEK})[^\W\d_])+)|\d+")
 _FACTOR = numpy.uint64(0x9E3779B97F4A7C15)
 
 
@@ -36,7 +38,7 @@ class NameTable:
 
     A name is a sequence of words, runs of letters or of digits; case, number, Greek letters and a
     possessive make no difference (``fold_name``), but for single words that are short or in
-    capitals.
+    capitals: capitals matter there, save a first one.
 
     kinds: the types of the concepts, or the keys of ``sources`` for concepts without types.
     """
@@ -83,12 +85,14 @@ class NameTable:
         keys = numpy.fromiter(table, dtype="uint64", count=len(table))
         masks = numpy.fromiter(table.values(), dtype="uint64", count=len(table))
         order = numpy.argsort(keys)
+        word_keys.cache_clear()  # most words of a vocabulary are in no text
         self.kinds, self.keys, self.masks = list(kinds), keys[order], masks[order]
 
     def find(self, doc: Doc) -> numpy.ndarray:
         """Mark the tokens of names: float32, (tokens, width), 1 or 0.
 
-        Of the names of one kind those count that do not lie within longer ones. Columns are
+        No name goes over a line break, or the begin of a sentence where these are known. Of the
+        names of one kind those count whose words do not all lie within longer ones. Columns are
         ``PLACES`` of each kind for names of one word, then the same for those of several.
         """
         out = numpy.zeros((len(doc), self.width), dtype="float32")
@@ -99,9 +103,15 @@ class NameTable:
         begins, ends = zip(*(word.span() for word in words), strict=True)
         first = numpy.searchsorted(starts, begins, side="right") - 1
         last = numpy.searchsorted(starts, numpy.asarray(ends) - 1, side="right") - 1
+        gaps = (doc.text[a:b] for a, b in zip((0, *ends), begins, strict=False))
+        passage = numpy.cumsum(["\n" in gap for gap in gaps])
+        if doc.has_annotation("SENT_START"):
+            passage = passage + numpy.cumsum([bool(token.is_sent_start) for token in doc])[first]
         n_places, n_kinds = len(PLACES), len(self.kinds)
         covered = [0] * len(words)
         for start, size, mask in self._matches([word[0] for word in words]):
+            if passage[start] != passage[start + size - 1]:
+                continue
             known = mask
             for word in range(start, start + size):
                 known &= covered[word]
@@ -169,11 +179,13 @@ def NameTable_v1(sources: Dict[str, str]) -> NameTable:
 def name_key(name: str) -> Optional[int]:
     """The hash of a name; None for a name that is too long, too short or an English function word.
 
-    A single word that is short or in capitals has that of its own case.
+    A single word that is short or in capitals has that of its own form.
     """
     words = _WORD.findall(name)
     letters = sum(map(str.isalpha, name))
-    if not 0 < len(words) <= MAX_WORDS or letters < 2 or name.lower() in STOP_WORDS:
+    if not 0 < len(words) <= MAX_WORDS or letters < 2:
+        return None
+    if name.lower() in STOP_WORDS and not name.isupper():
         return None
     folded, cased = word_keys(words[0])
     if len(words) == 1 and (len(words[0]) <= SHORT or words[0].isupper()):
@@ -184,10 +196,11 @@ def name_key(name: str) -> Optional[int]:
     return int(key[0])
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=100_000)
 def word_keys(word: str) -> Tuple[int, int]:
-    """The hash of a word whatever its form, and that of its own form."""
-    return get_string_id(fold_name(normalise_name(word))), get_string_id(f"={word}")
+    """The hash of a word whatever its form, and that of its own form, save a first capital."""
+    own = word.lower() if word.istitle() else word
+    return get_string_id(fold_name(normalise_name(word))), get_string_id(f"={own}")
 
 
 @serialize_attr.register(NameTable)
@@ -196,5 +209,5 @@ def _save(_: Any, value: NameTable, name: str, model: Model) -> bytes:
 
 
 @deserialize_attr.register(NameTable)
-def _load(_: Any, value: bytes, name: str, model: Model) -> NameTable:
-    return NameTable().from_bytes(value)
+def _load(before: NameTable, value: bytes, name: str, model: Model) -> NameTable:
+    return before.from_bytes(value)  # which keeps its sources

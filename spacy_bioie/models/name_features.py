@@ -6,11 +6,12 @@ from spacy.tokens import Doc
 from thinc.api import Model, glorot_uniform_init
 from thinc.types import Floats2d
 
+from .flat_vectors import width_of
 from .listener import watch_gradient
+from .static_vectors import PROJECTION
 
-PROJECTION = "head_projection"  # optimizers know the rates of parts by the names of parameters
-# Weights start small and move by about the learn rate in an update; features of this size are
-# heard beside an encoder's after a hundred updates, those of size 1 are not.
+# Weights start small and move by about the learn rate in an update: features of size 1 would hardly
+# be heard beside an encoder's.
 STRENGTH = 5.0
 
 
@@ -46,16 +47,7 @@ def WithNameTable_v1(
 
 def init(model: Model, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
     """Read the names, and size the model by them and by the vectors of ``tok2vec``."""
-    if not X:
-        raise ValueError(
-            "WithNameTable: the width of tok2vec is unknown. Expected example documents to "
-            "initialize with."
-        )
-    tok2vec = model.get_ref("tok2vec")
-    tok2vec.initialize(X=X)
-    encoded = tok2vec.maybe_get_dim("nO")
-    if encoded is None:
-        encoded = tok2vec.predict(X[:1])[0].shape[1]
+    encoded = width_of(model, X, "WithNameTable")
     table, width = model.attrs["table"], model.attrs["width"]
     table.fill()
     model.set_param(PROJECTION, glorot_uniform_init(model.ops, (width, table.width)))

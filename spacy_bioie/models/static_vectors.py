@@ -9,6 +9,7 @@ from spacy.vectors import Mode
 from thinc.api import Model, glorot_uniform_init
 from thinc.types import Floats2d
 
+from .flat_vectors import width_of
 from .listener import watch_gradient
 
 PROJECTION = "head_projection"  # optimizers know the rates of parts by the names of parameters
@@ -50,11 +51,7 @@ def init(model: Model, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
             "WithStaticVectors: the static vectors are unknown. Expected example documents to "
             "initialize with."
         )
-    tok2vec = model.get_ref("tok2vec")
-    tok2vec.initialize(X=X)
-    encoded = tok2vec.maybe_get_dim("nO")
-    if encoded is None:
-        encoded = tok2vec.predict(X[:1])[0].shape[1]
+    encoded = width_of(model, X, "WithStaticVectors")
     width = X[0].vocab.vectors.shape[1]
     if not width:
         raise ValueError(

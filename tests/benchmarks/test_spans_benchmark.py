@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ ABSTRACT = "Depression of rats and serotonin of the gut change bacteria. Anxiety
 ENTITIES = [("Gut", 0, "bacteria"), ("bacteria", 4, "bacteria"), ("mice", 16, "animal")]
 LATER = [("Depression", 0, "DDF"), ("rats", 14, "animal"), ("serotonin", 23, "chemical")]
 HELD_OUT = ["1", "4"]
+IOB = [("BRCA1", "B-Disease"), ("mutations", "I-Disease"), ("in", "O"), ("mice", "O"), (".", "O")]
 
 
 def article(with_abstract=True):
@@ -34,6 +36,30 @@ def article(with_abstract=True):
     return {"metadata": metadata, "entities": entities, "relations": []}
 
 
+def write_vocabularies(folder):
+    """One concept in each vocabulary."""
+    import spans_data
+
+    for path, names in spans_data.VOCABULARIES.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        with gzip.open(folder / path, "wt", encoding="utf8") as file:
+            for name in names:
+                concept = {"id": f"{name}:1", "name": f"serotonin {name}", "source": name}
+                print(json.dumps(concept), file=file)
+
+
+def write_iob(folder, n_sentences, before=""):
+    """Files of sentences of five tokens; each second one has a mention."""
+    for name in ("train", "devel"):
+        sentences = (
+            "\n".join(f"{token}\t{label if i % 2 else 'O'}" for token, label in IOB)
+            for i in range(n_sentences)
+        )
+        path = folder / "iob" / "NCBI-disease-IOB" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(before + "\n\n".join(sentences) + "\n\n", encoding="utf8")
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """A small GutBrainIE, results in a folder of their own, and runs in this process."""
@@ -47,6 +73,7 @@ def data(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         ids = range(3 * number, 3 * number + 3)
         path.write_text(json.dumps({str(i): article(i % 2 == 0) for i in ids}), encoding="utf8")
+    write_vocabularies(tmp_path)
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("\n".join(HELD_OUT), encoding="utf8")
     monkeypatch.setattr(spans_data, "HELD_OUT", held_out)
@@ -129,6 +156,127 @@ def test_what_fails_is_told_and_the_rest_goes_on(data, capsys):
     )
     with pytest.raises(SystemExit):
         spans.parse(options(folder, ["unheard_of"]))
+
+
+def test_vocabularies_are_read_by_the_system_that_names_them(data):
+    import spans
+    from spans_data import VOCABULARIES
+    from spans_systems import SYSTEMS, make_config
+
+    folder, calls = data
+    arguments = [*options(folder, ["tagger_names"]), "--seeds", "1"]
+    assert spans.main(arguments) == 0
+    sources = result_of(folder, "spans_gutbrainie_8steps_tagger_names_seed1")["data"]
+    for path, names in VOCABULARIES.items():
+        assert sources[path.split("/")[1]]["documents"] == len(names)
+    models = folder / "work" / "models" / "gutbrainie_8steps"
+    nlp = spacy.load(models / "tagger_names_seed1" / "model-best")
+    (layer,) = (x for x in nlp.get_pipe("nested_spancat").model.walk() if "table" in x.attrs)
+    table = layer.attrs["table"]
+    assert sorted(table.kinds) == sorted(n for names in VOCABULARIES.values() for n in names)
+    found = table.find(nlp.make_doc("The serotonin Pfam of mice")).any(axis=1)
+    assert found.tolist() == [False, True, True, False, False]
+
+    # neither trained nor split again; other systems do not know of the folder
+    calls.clear()
+    split = (folder / "work" / "names" / "GO.jsonl").stat().st_mtime_ns
+    assert spans.main([*arguments, "--again"]) == 0
+    assert calls == [("evaluate", "tagger_names_seed1")]
+    assert (folder / "work" / "names" / "GO.jsonl").stat().st_mtime_ns == split
+    config = make_config(SYSTEMS["tagger"], 8, 1, Path("a"), Path("b"), "c")
+    assert config["paths"] == {"train": "a", "dev": "b"}
+
+
+def test_vocabularies_are_split_by_source(tmp_path):
+    from spans_data import VOCABULARIES, prepare_names
+
+    write_vocabularies(tmp_path)
+    folder, sources = prepare_names(tmp_path, tmp_path / "work")
+    names = sorted(name for names in VOCABULARIES.values() for name in names)
+    assert sorted(path.stem for path in folder.glob("*.jsonl")) == names
+    assert json.loads((folder / "GO-CC.jsonl").read_text("utf8"))["name"] == "serotonin GO-CC"
+
+    union = next(iter(VOCABULARIES))
+    with gzip.open(tmp_path / union, "wt", encoding="utf8") as file:
+        file.write(json.dumps({"id": "1", "name": "gut", "source": "CL"}) + "\n")
+    with pytest.raises(ValueError, match=r"its concepts are of \['CL'\]. Expected all of"):
+        prepare_names(tmp_path, tmp_path / "work")
+    assert not (folder / "done.json").exists()
+    assert "serotonin CL" in (folder / "CL.jsonl").read_text("utf8")  # nothing half written
+    assert not list(folder.glob(".*"))
+
+
+def test_corpus_of_iob_files(data):
+    import readme
+    import spans
+
+    folder, _ = data
+    write_iob(folder, 40)
+    arguments = ["--corpus", "ncbi_disease", "--seeds", "1"]
+    systems = ["tagger_adaptive_sequence", "stock_ner"]
+    assert spans.main([*options(folder, systems), *arguments]) == 0
+    result = result_of(folder, "spans_ncbi_disease_8steps_tagger_adaptive_sequence_seed1")
+    assert result["config"]["documents"] == {"train": 3, "best": 3, "held_out": 1, "test": 4}
+    rows = [row["Disease"].split("/") for row in result["details"]["counts"].values()]
+    hits, _, missed = numpy.asarray(rows, dtype=int).sum(axis=0)
+    assert hits + missed == 20
+    metrics = result["metrics"]
+    assert 0 <= metrics["token_macro_f"] <= 1 and metrics["token_accuracy"] * 200 == pytest.approx(
+        round(metrics["token_accuracy"] * 200), abs=0.02
+    )  # of the tokens of the file
+    readme.main()
+    text = (folder / "README.md").read_text("utf8")
+    assert "| token accuracy | token macro-F1 | token micro-F1 without O |" in text
+    assert "official 2025" not in text and "ten sentences in succession" in text
+    assert "would end at about 0.510; one that each lowered, at 0.490." in text
+    (row,) = [line for line in text.split("\n") if "adaptive_sequence`, seed 1" in line]
+    assert row.endswith(" of 7 |")
+
+
+def test_corpus_that_is_not_there(data):
+    import spans
+
+    folder, _ = data
+    with pytest.raises(SystemExit, match="JNLPBA-IOB' has no train.tsv. Expected the corpus 'jnlp"):
+        spans.main([*options(folder, ["tagger"]), "--corpus", "jnlpba"])
+    assert spans.parse([*options(folder, [])[:4], "--corpus", "jnlpba"]).systems == [
+        *("tagger", "tagger_adaptive_sequence", "tagger_adaptive", "tagger_mix_fixed"),
+        *("tagger_mix_bounded", "tagger_mix_uncertainty", "stock_ner"),
+    ]
+
+
+def test_sentences_are_joined_where_the_file_has_no_documents(tmp_path):
+    from spans_data import read
+
+    write_iob(tmp_path, 12)
+    train, test = read(tmp_path, "ncbi_disease")
+    assert [len(list(doc.sents)) for doc in train] == [10, 2]
+    assert [len(doc) for doc in test] == [50, 10]
+    assert [span.text for span in train[1].spans["sc"]] == ["BRCA1 mutations"]
+    assert [(ent.start, ent.end) for ent in train[1].ents] == [(5, 7)]
+    assert train[1].text == "BRCA1 mutations in mice . " + "BRCA1 mutations in mice ."
+    ids = [doc.user_data[META_KEY]["id"] for doc in (*train, *test)]
+    assert len(set(ids)) == 4
+
+    write_iob(tmp_path, 12, before="-DOCSTART- (7)\tO\n\n")
+    train, _ = read(tmp_path, "ncbi_disease")
+    assert [(doc.user_data[META_KEY]["id"], len(doc)) for doc in train] == [("7", 60)]
+
+
+@pytest.mark.parametrize(
+    "corpus,n_train,n_test,mentions",
+    [("ncbi_disease", 543, 93, 787), ("bionlp13ge", 245, 274, 4132)],
+)
+def test_corpora_of_iob_files(data_dir, corpus, n_train, n_test, mentions):
+    from spans_data import Part, read, split
+
+    train, test = read(data_dir, corpus)
+    assert (len(train), len(test)) == (n_train, n_test)
+    assert sum(len(doc.spans["sc"]) for doc in test) == mentions
+    assert sum(len(doc.ents) for doc in test) == mentions
+    parts = split(train, test, Part(corpus))
+    assert len(parts["held_out"]) == n_train // 10
+    assert len(parts["train"]) == n_train - n_train // 10
 
 
 @pytest.mark.slow

@@ -75,6 +75,8 @@ def test_a_name_within_a_longer_one_of_its_kind_does_not_count(table):
 
 def test_case_of_short_words_and_capitals(table):
     assert spans(table, "PD and AIDS")[0] == {("disease", "PD"), ("disease", "AIDS")}
+    assert name_key("Iron") == name_key("iron") != name_key("IRON")  # a sentence may begin with it
+    assert spans(table, "Gut")[0] == {("anatomy", "Gut")}
     assert spans(table, "pd Pd aids of a b c d e f g")[0] == set()
 
 
@@ -82,11 +84,25 @@ def test_greek_letters_and_several_kinds(table):
     begins, ends = spans(table, "Interferon gamma")
     assert begins == {("chemical+", "Interferon"), ("protein+", "Interferon")}
     assert ends == {("chemical+", "gamma"), ("protein+", "gamma")}
-    marks = found(table, spacy.blank("en")("interferon-γ!"))
-    assert ("chemical begin+", "interferon") in marks or (
-        "chemical begin+",
-        "interferon-γ",
-    ) in marks
+    vocab = spacy.blank("en").vocab
+    marks = found(table, Doc(vocab, words=["interferon-γ", "!"]))
+    assert {("chemical begin+", "interferon-γ"), ("protein end+", "interferon-γ")} <= marks
+    assert name_key("TNFα") == name_key("TNF-alpha") != name_key("TNF")
+    assert name_key("γάλα") != name_key("gamma ala")  # a Greek word
+
+
+def test_names_do_not_go_over_borders(table):
+    nlp = spacy.blank("en")
+    assert spans(table, "Parkinson\ndisease")[0] == {("disease", "disease")}
+    doc = nlp("the Parkinson disease")
+    whole = found(table, doc)
+    assert ("disease begin+", "Parkinson") in whole
+    for token in doc:
+        token.is_sent_start = token.i in (0, 2)
+    assert {text for _, text in found(table, doc)} == {"disease"}
+    for token in doc:
+        token.is_sent_start = token.i in (0, 1)
+    assert found(table, doc) == whole
 
 
 def test_words_within_tokens_and_tokens_within_words(table):
@@ -120,6 +136,7 @@ def test_keys():
     assert name_key("microbes") == name_key("MICROBE".lower())
     assert name_key("IL-6") is not None and name_key("IL6") == name_key("il-6")
     assert name_key("12") is None and name_key("The") is None and name_key("") is None
+    assert name_key("all") is None and name_key("ALL") is not None
 
 
 def test_errors(tmp_path):
