@@ -1,5 +1,7 @@
 """The systems of ``linking_gutbrainie``: what links mentions, and how each is made."""
 
+import hashlib
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -117,9 +119,16 @@ def coherent(linker: FaissEntityLinker, margin: Optional[float] = None) -> Linke
     return link
 
 
+def adapted_folder(cache: Path, concepts: Path, names: TrainingNames) -> Path:
+    """Where the encoder lies that learned these names, by these settings."""
+    settings = json.dumps([ENCODER, ADAPT, names.texts], sort_keys=True).encode()
+    digest = hashlib.sha256(settings + concepts.read_bytes()).hexdigest()
+    return cache / f"adapted_{digest[:8]}"
+
+
 def adapted_kb(cache: Path, concepts: Path, names: TrainingNames) -> FaissKnowledgeBase:
     """Over an encoder that learned the synonyms of the concepts, mentions included."""
-    folder = cache / "adapted"
+    folder = adapted_folder(cache, concepts, names)
     if not folder.exists():
         settings = StepSettings(ADAPT["learn_rate"], progress=True)
         report = adapt_names(

@@ -38,14 +38,15 @@ ARTICLES = [
 ]
 
 
-def make_doc(nlp, text, mentions, links=True):
+def make_doc(nlp, text, mentions, links=True, label="thing"):
+    """mentions: (words, concept id); the words are those that the text has first."""
     doc = nlp.make_doc(text)
     found = []
     for words, concept_id in mentions:
         start = text.index(words)
         span = doc.char_span(start, start + len(words))
         kb_id = concept_id if links else ""
-        found.append(Mention(span.start, span.end, "thing", kb_id=kb_id, score=0.5))
+        found.append(Mention(span.start, span.end, label, kb_id=kb_id, score=0.5))
     if text:
         set_mentions(doc, "sc", found)
     return doc

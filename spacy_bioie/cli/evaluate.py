@@ -147,7 +147,10 @@ def _print_figures(msg: Printer, figures: dict[str, Any]) -> None:
     for field, text in (
         ("missing_documents", "gold documents have no prediction"),
         ("extra_documents", "predicted documents are not in gold and were left out"),
-        ("left_out_documents", "gold documents say nothing of codes and were left out"),
+        (
+            "left_out_documents",
+            "gold documents do not say the codes that are scored and were left out",
+        ),
     ):
         if figures.get(field):
             names = ", ".join(figures[field][:5]) + (" ..." if len(figures[field]) > 5 else "")

@@ -2,6 +2,7 @@
 
 from typing import Any, Collection, Dict, Iterator, List, Optional
 
+import numpy
 from spacy.tokens import Doc
 
 from ..annotation import Candidates, ConceptRow, DocumentCode, Mention, Section
@@ -9,6 +10,7 @@ from .articles import token_ranges, with_exact_characters
 from .strict_json import RecordReader, kind_name
 
 Row = Dict[str, Any]
+_LARGEST = float(numpy.finfo("float32").max)  # of scores, which are written as float32
 
 
 class LineReader(RecordReader):
@@ -121,20 +123,32 @@ class LineReader(RecordReader):
 
     def score(self, row: Row, field: str, default: Optional[float]) -> Optional[float]:
         found = row.get("score")
-        if found is None:
-            return default
-        if isinstance(found, bool) or not isinstance(found, (int, float)):
-            raise self.error(f"{field}.score", f"expected a number, found {kind_name(found)}")
-        return float(found)
+        return default if found is None else self.number(found, f"{field}.score")
 
     def candidates(self, row: Row, field: str) -> Optional[Candidates]:
         found = row.get("candidates")
         if found is None:
             return None
+        field = f"{field}.candidates"
+        if not isinstance(found, list) or not all(map(_is_candidate, found)):
+            raise self.error(field, "expected a list of [concept id, score]")
+        return [
+            (concept, self.number(score, f"{field}[{i}][1]"))
+            for i, (concept, score) in enumerate(found)
+        ]
+
+    def number(self, found: Any, field: str) -> float:
+        """Check that a value is a number, and one that can be written again."""
+        if isinstance(found, bool) or not isinstance(found, (int, float)):
+            raise self.error(field, f"expected a number, found {kind_name(found)}")
         try:
-            pairs = [(concept, float(score)) for concept, score in found]
-            if all(isinstance(concept, str) for concept, _ in pairs):
-                return pairs
-        except (TypeError, ValueError):
-            pass
-        raise self.error(f"{field}.candidates", "expected a list of [concept id, score]")
+            number = float(found)
+        except OverflowError:
+            number = numpy.inf
+        if not abs(number) <= _LARGEST:
+            raise self.error(field, f"expected a number that float32 holds, found {number}")
+        return number
+
+
+def _is_candidate(pair: Any) -> bool:
+    return isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)

@@ -1,8 +1,9 @@
-"""Reading and keeping a GLiNER, through the package ``gliner``, which is imported only here."""
+"""Reading and keeping a GLiNER, through the package ``gliner``, which is optional."""
 
+import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
 from ..encoder_source import resolve_encoder
 from .encoder_classes import quiet_transformers
@@ -37,7 +38,8 @@ def import_gliner() -> Any:
 def read_gliner(settings: GlinerSettings) -> Any:
     """Read a GLiNER, or make one over a pretrained encoder.
 
-    Raises ValueError where there is neither, or a GLiNER of another kind.
+    Raises ValueError where there is neither, a GLiNER of another kind, or one whose weights do not
+    fit.
     """
     import_gliner()
     from gliner import GLiNER
@@ -51,10 +53,13 @@ def read_gliner(settings: GlinerSettings) -> Any:
         "hidden_size": settings.hidden_size,
         "dropout": settings.dropout,
     }
+    saved = None
     try:
         with quiet_transformers():
-            if _is_gliner(source):
-                found = GLiNER.from_pretrained(source, max_width=settings.max_width)
+            saved = _saved_config(source)
+            if saved is not None:
+                width = settings.max_width
+                found = GLiNER.from_pretrained(source, max_width=width, strict=True)
             else:
                 found = UniEncoderSpanGLiNER.load_from_config(config)
     except (OSError, ValueError) as error:
@@ -63,6 +68,15 @@ def read_gliner(settings: GlinerSettings) -> Any:
             f"The GLiNER '{settings.name}' cannot be loaded: expected a folder with a saved GLiNER "
             f"or with a saved transformers model and its tokenizer ('{Path(source).absolute()}' "
             f"{is_folder}), or the name of either on a hub that can be reached. {error}"
+        ) from error
+    except RuntimeError as error:
+        if saved is None:
+            raise
+        raise ValueError(
+            f"The GLiNER '{settings.name}', saved with max_width {saved.get('max_width')} and "
+            f"span_mode '{saved.get('span_mode')}', cannot be read with max_width "
+            f"{settings.max_width}: expected weights for all of it, and the same max_width where "
+            f"they depend on it. {error}"
         ) from error
     if type(found) is not UniEncoderSpanGLiNER:
         raise ValueError(
@@ -74,15 +88,19 @@ def read_gliner(settings: GlinerSettings) -> Any:
     return found
 
 
-def _is_gliner(source: str) -> bool:
+def _saved_config(source: str) -> Optional[Dict[str, Any]]:
+    """The config of a saved GLiNER; None for what is none."""
     from transformers.utils import cached_file
 
-    if Path(source).is_dir():
-        return (Path(source) / GLINER_CONFIG).is_file()
-    try:
-        return cached_file(source, GLINER_CONFIG) is not None
-    except OSError:
-        return False
+    path: Any = Path(source) / GLINER_CONFIG
+    if not Path(source).is_dir():
+        try:
+            path = cached_file(source, GLINER_CONFIG)
+        except OSError:
+            path = None
+    if path is None or not Path(path).is_file():
+        return None
+    return json.loads(Path(path).read_text(encoding="utf8"))
 
 
 def gliner_to_files(gliner: Any) -> Dict[str, bytes]:

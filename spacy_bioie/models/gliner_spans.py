@@ -38,19 +38,20 @@ def GLiNER_v1(
     No span leaves its section. Model, collator and loss are the package's; what is found may
     overlap as in ``spacy_bioie.SpanPointer.v1``.
 
-    name: of a saved GLiNER or of an encoder from which a new one is made: a folder, a name on a
-        model hub, or ``package:`` with a folder inside an installed Python package. Not needed any
-        more once the pipeline is saved. The package runs code that comes with an encoder on a hub.
+    name: of a saved GLiNER, one that reads labels and text with one encoder and scores spans, or
+        of an encoder from which a new one is made: a folder, a name on a model hub, or
+        ``package:`` with a folder inside an installed Python package. Not needed any more once the
+        pipeline is saved. The package runs code that comes with an encoder on a hub.
     prompts: label -> what is read in its place, such as a name for an abbreviation.
     max_width: widest span in words, that is tokens without white space. Time and memory grow with
-        words x max_width.
+        words x max_width. Where the weights of a saved GLiNER depend on it, it has to be theirs.
     hidden_size, dropout: of a new GLiNER; a saved one keeps its own.
     focal_alpha, focal_gamma: of the focal loss; -1 and 0 make it binary cross-entropy.
     overlap: "any", "nested" (``flat_ner=False`` and ``multi_label=True`` in ``gliner``) or "flat".
     min_score: spans with a lower probability are no candidates.
     window: word pieces that are read at once, labels and special tokens included; at most what the
-        encoder takes. Longer sections are read in windows that overlap by half, so that nothing is
-        truncated.
+        encoder takes, and no more of the text than the ``max_len`` of a saved GLiNER. Longer
+        sections are read in windows that overlap by half, so that nothing is truncated.
     max_batch_pieces: padded word pieces of one pass. In training, a batch that needs several
         passes computes each again for its gradient, so that memory grows with one pass.
     mixed_precision: compute in bfloat16 where the hardware has instructions for it.

@@ -40,12 +40,12 @@ def SpanEnsemble_v1(
 
     members: span models, each over an encoder of its own or a listener. They are trained apart.
     method: "emissions" averages the scores of tags and the start, transition and end scores of
-        CRFs (GutUZH), or the scores of spans of ``SpanPointer.v1``: for one head trained several
-        times. "tokens" averages the probabilities of each token's tags (LYX_DMIIP_FDU), which are
-        marginals where a member has a CRF: for any taggers over any encoders. Tags of different
-        schemes are read as BIO then, and where a member has a chain for each label, so has the
-        ensemble. Of the averages the best tags are taken; where a member has a CRF, the best that
-        are legal.
+        CRFs (GutUZH), for one head trained several times, or the scores of spans of
+        ``SpanPointer.v1`` and ``GLiNER.v1``. "tokens" averages the probabilities of each token's
+        tags (LYX_DMIIP_FDU), which are marginals where a member has a CRF: for any taggers over
+        any encoders. Tags of different schemes are read as BIO then, and where a member has a
+        chain for each label, so has the ensemble. Of the averages the best tags are taken; where a
+        member has a CRF, the best that are legal.
     weights: of the members, above 0; even by default.
     label_orders: for each member, the places of the ensemble's labels among its own; by default
         all have the same order.
@@ -138,14 +138,15 @@ def _joint_head(heads: Sequence[Any], method: Method) -> Any:
                 "architecture 'spacy_bioie.SpanTagger.v1', or a vote over their spans."
             )
         return head_of_probabilities(heads)
-    if kinds not in ({TaggerHead}, {PointerHead}):
+    tagging = kinds == {TaggerHead}
+    if not tagging and not all(isinstance(head, PointerHead) for head in heads):
         names = sorted(kind.__name__ for kind in kinds)
         raise ValueError(
-            f"SpanEnsemble: the members have heads of the kinds {names}. Expected the "
-            "same architecture for all, 'spacy_bioie.SpanTagger.v1' or "
-            "'spacy_bioie.SpanPointer.v1'."
+            f"SpanEnsemble: the members have heads of the kinds {names}. Expected taggers "
+            "('spacy_bioie.SpanTagger.v1') or models that score spans "
+            "('spacy_bioie.SpanPointer.v1', 'spacy_bioie.GLiNER.v1'), not both."
         )
-    for setting in _TAGGER if kinds == {TaggerHead} else _POINTER:
+    for setting in _TAGGER if tagging else _POINTER:
         values = [getattr(head, setting) for head in heads]
         if len(set(values)) > 1:
             raise ValueError(

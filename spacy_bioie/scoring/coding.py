@@ -61,10 +61,11 @@ def score_coding(
     Mentions are those of ``doc.spans[spans_key]`` by their exact characters and ``kb_id_``; one
     with several codes ("I10|I50") is an item for each. Codes of a document are ``doc._.codes``
     where they were stated or set, else those of its mentions. Documents whose reference has no
-    codes, neither of mentions nor stated, are left out.
+    codes, neither of mentions nor stated, are left out, and those whose codes alone are stated are
+    left out of the scores of mentions.
     """
     examples = list(examples)
-    linked = [eg for eg in examples if has_links(eg.reference, spans_key)]
+    linked = [eg for eg in examples if has_coded_mentions(eg.reference, spans_key)]
     coded = [
         eg
         for eg in examples
@@ -80,6 +81,15 @@ def score_coding(
             [codes_of(eg.predicted, spans_key) for eg in coded],
         ),
     }
+
+
+def has_coded_mentions(doc: Doc, key: str = SPANS_KEY) -> bool:
+    """Whether a reference says which codes its mentions have.
+
+    As ``has_links``, but an empty group beside codes of the document says nothing: they have
+    mentions, which nobody has marked.
+    """
+    return has_links(doc, key) and (len(doc.spans[key]) > 0 or not codes_of(doc, key))
 
 
 def coded_mentions(doc: Doc, key: str = SPANS_KEY) -> list[tuple[int, int, str]]:

@@ -16,7 +16,7 @@ from ..formats.convert import blank_tokenizer
 from ..formats.docbin import read_docbin
 from ..formats.errors import FormatError
 from ..formats.jsonl import read_jsonl
-from .coding import TASKS, coded_mentions, codes_of
+from .coding import TASKS, coded_mentions, codes_of, has_coded_mentions
 from .files import check_resamples, difference_figures, interval_figures, write_json
 from .gutbrainie import report_counts
 from .links import has_links
@@ -55,8 +55,9 @@ def evaluate_coding_files(
     one. ``compare``, ``resamples``, ``seed``, ``output`` and ``progress`` are those of
     ``files.evaluate_files``.
 
-    A gold document without a prediction loses recall, and one whose annotation says nothing of
-    codes (it has mentions, but none is linked and no codes are stated) is left out.
+    A gold document without a prediction loses recall, and one whose annotation does not say which
+    codes there are is left out: it has mentions, but none is linked and, of ``mlc-x``, no codes
+    are stated; or, of ``el``, it states codes and has no mentions.
 
     Returns (and writes to ``output``, complete or not at all) what ``files.evaluate_files`` does,
     under the rules "strict", with ``left_out_documents`` and, of ``el``, ``spans``: ``micro_p``,
@@ -116,7 +117,9 @@ def read_coded(path: str | Path, task: str, spans_key: str = SPANS_KEY) -> dict[
             doc.text,
             coded_mentions(doc, spans_key),
             codes_of(doc, spans_key),
-            has_links(doc, spans_key) or (stated and task == "mlc-x"),
+            has_coded_mentions(doc, spans_key)
+            if task == "el"
+            else stated or has_links(doc, spans_key),
         )
     return documents
 

@@ -4,6 +4,7 @@ import numpy
 import pytest
 
 from spacy_bioie.annotation import Mention
+from spacy_bioie.kb.training_names import TrainingNames
 from spacy_bioie.pipeline import linker_reranking
 from tests.kb.builders import ids, make_kb
 from tests.tiny_encoder import make_tiny_bert
@@ -88,7 +89,7 @@ def run(folder, monkeypatch, *arguments):
 
 def test_systems_that_need_no_adapted_encoder(data, monkeypatch):
     found = run(data, monkeypatch)
-    assert sorted(found) == sorted(ALWAYS) and not (data / "cache" / "adapted").exists()
+    assert sorted(found) == sorted(ALWAYS) and not list((data / "cache").glob("adapted*"))
     for result in found.values():
         metrics = result["metrics"]
         assert metrics["mentions"] == metrics["mentions_repeated"] == 8
@@ -128,6 +129,29 @@ def test_coherence_shares_what_is_fitted(data, monkeypatch):
     # nothing is done again
     run(data, monkeypatch, "--systems", *systems.ADAPTED)
     assert len(fitted) == 2
+
+
+def test_adapted_encoder_is_kept_by_what_it_learned(data, monkeypatch):
+    import linking_gutbrainie_systems as systems
+
+    def folder(*mentions):
+        names = TrainingNames()
+        for text, concept in mentions:
+            names.add(text, "DDF", concept)
+        return systems.adapted_folder(data / "cache", concepts, names)
+
+    concepts = data / "kb" / "gutbrainie_concepts.jsonl"
+    one, other = ("low mood", "C:depression"), ("mouse", "C:mice")
+    found = [folder(one, other)]
+    assert folder(other, one) == found[0] and found[0].parent == data / "cache"
+    found.append(folder(one))
+    monkeypatch.setitem(systems.ADAPT, "steps", 3)
+    found.append(folder(one))
+    monkeypatch.setattr(systems, "ENCODER", "another")
+    found.append(folder(one))
+    concepts.write_text(json.dumps(CONCEPTS[0]) + "\n", encoding="utf8")
+    found.append(folder(one))
+    assert len(set(found)) == 5
 
 
 class Readings:

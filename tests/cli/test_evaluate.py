@@ -171,7 +171,7 @@ def test_codes_of_mentions_and_of_documents(letters):
     assert result.exit_code == 0, result.output
     assert "el, strict" in result.stdout
     assert "1 documents, 2 gold items, 1 predictions counted" in result.stdout
-    assert "1 gold documents say nothing of codes" in result.stdout
+    assert "1 gold documents do not say the codes that are scored" in result.stdout
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
     assert rows["M10"] == ["M10", "1.0000", "1.0000", "1.0000", "1", "0", "0"]
     assert rows["spans"] == ["spans", "alone", "1.0000", "0.5000", "0.6667"]

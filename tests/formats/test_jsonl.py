@@ -178,6 +178,26 @@ INVALID = [
     ({"mentions": [{**M, "score": "1"}]}, "mentions[0].score", "expected a number"),
     ({"mentions": [{**M, "candidates": ["u"]}]}, "mentions[0].candidates", "list of [concept id"),
     ({"mentions": [{**M, "candidates": [[1, 2]]}]}, "mentions[0].candidates", "a list of"),
+    ({"mentions": [{**M, "candidates": "ab"}]}, "mentions[0].candidates", "a list of"),
+    (
+        {"mentions": [{**M, "candidates": [["u", 1], ["v", "0.5"]]}]},
+        "mentions[0].candidates[1][1]",
+        "expected a number, found a string",
+    ),
+    (
+        {"mentions": [{**M, "candidates": [["u", True]]}]},
+        "mentions[0].candidates[0][1]",
+        "expected a number, found true",
+    ),
+    (
+        {"mentions": [{**M, "candidates": [["u", -(10**400)]]}]},
+        "mentions[0].candidates[0][1]",
+        "expected a number that float32 holds",
+    ),
+    ({"mentions": [{**M, "score": True}]}, "mentions[0].score", "expected a number, found true"),
+    ({"mentions": [{**M, "score": 10**400}]}, "mentions[0].score", "float32 holds, found inf"),
+    ({"mentions": [{**M, "score": 1e39}]}, "mentions[0].score", "float32 holds, found 1e+39"),
+    ({"codes": [{"code": "A", "score": -(10**309)}]}, "codes[0].score", "a number that float32"),
     ({"mentions": [{**M, "id": "A"}, {**M, "id": "A"}]}, "mentions", "Two mentions have the id"),
     ({"relations": [{"head": "T1", "label": "r"}]}, "relations[0].tail", "missing"),
     (
@@ -228,6 +248,16 @@ def test_invalid_line(tmp_path, nlp, change, field, problem):
     docs = list(read_jsonl(path, nlp, skip_invalid=True, report=report))
     assert [doc.user_data[META_KEY]["id"] for doc in docs] == ["ok"]
     assert [str(e) for e in report] == [str(error)]
+
+
+def test_numbers_that_python_reads_as_infinite(tmp_path, nlp):
+    path = tmp_path / "a.jsonl"
+    mention = '{"start": 0, "end": 3, "label": "gene", %s}'
+    for fields in ('"score": 1e999', '"candidates": [["u", -1e999]]'):
+        line = '{"id": "a", "text": "abc", "mentions": [%s]}' % (mention % fields)
+        path.write_text(line, encoding="utf8")
+        with pytest.raises(FormatError, match="expected a number that float32 holds, found -?inf"):
+            list(read_jsonl(path, nlp))
 
 
 def test_line_that_is_no_json(tmp_path, nlp):

@@ -1,6 +1,7 @@
 """The cross-encoder over candidates: its inputs, its fit, and what it is saved as."""
 
 import shutil
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -267,6 +268,13 @@ def test_the_others_have_no_score(bert, fitted):
 def test_nothing_to_read(fitted, texts, tables):
     rows = make_rows(texts, tables, [[] for table in tables for _ in table])
     assert fitted[0].scores(rows).tolist() == [0.0] * sum(map(len, tables))
+
+
+def test_another_number_of_features_is_refused(fitted):
+    rows, _ = make_data()
+    fewer = replace(rows, features=rows.features[:, :1])
+    with pytest.raises(ValueError, match="fitted to 2 features of each candidate, and there are 1"):
+        fitted[0].scores(fewer)
 
 
 def test_fit_can_be_repeated(bert):

@@ -5,6 +5,8 @@ import pytest
 import torch
 from thinc.util import xp2torch
 
+from spacy_bioie.models.gliner_spans import GLiNER_v1
+from spacy_bioie.models.pointer_head import PointerHead
 from spacy_bioie.models.span_ensemble import SpanEnsemble_v1
 from spacy_bioie.models.span_head import SPAN_HEAD, TEMPERATURE
 
@@ -156,6 +158,18 @@ def test_scores_of_spans_are_averaged(overlap):
     numpy.testing.assert_allclose(output.logits, (a + b[:, :, ORDER]) / 2, rtol=1e-5, atol=1e-6)
 
 
+def test_gliner_may_be_a_member():
+    """Its scores: ``test_gliner_pipeline``."""
+    gliner = GLiNER_v1("encoder", max_width=6, overlap="any")
+    for member in (gliner, pointer_models.make_model()):
+        head = ensemble(gliner, member).attrs[SPAN_HEAD]
+        assert isinstance(head, PointerHead) and head.max_width == 6
+    with pytest.raises(ValueError, match=r"max_width is \[4, 6\] in the members"):
+        ensemble(pointer_models.make_model(max_width=4), gliner)
+    with pytest.raises(ValueError, match="kinds .*GlinerHead.*TaggerHead.*not both"):
+        ensemble(GLiNER_v1("encoder"), make_model())
+
+
 @METHODS
 def test_texts_without_words(method):
     docs = make_docs()[3:4]
@@ -203,7 +217,7 @@ def test_members_have_to_fit():
         SpanEnsemble_v1(make_model(), make_model(decoder="argmax"))
     with pytest.raises(ValueError, match=r"max_width is \[6, 4\]"):
         SpanEnsemble_v1(pointer_models.make_model(), pointer_models.make_model(max_width=4))
-    with pytest.raises(ValueError, match="kinds .*PointerHead.*TaggerHead.*same architecture"):
+    with pytest.raises(ValueError, match="kinds .*PointerHead.*TaggerHead.*not both"):
         SpanEnsemble_v1(make_model(), pointer_models.make_model())
     with pytest.raises(ValueError, match="'tokens' averages tags.*SpanTagger"):
         SpanEnsemble_v1(pointer_models.make_model(), method="tokens")

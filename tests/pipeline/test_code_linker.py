@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from functools import partial
 
 import numpy
 import pytest
@@ -20,20 +21,12 @@ from spacy_bioie.prediction import predict
 from spacy_bioie.scoring.coding_files import evaluate_coding_files
 from spacy_bioie.tokenization import EnglishTokenizer_v1
 from spacy_bioie.training.terminology_corpus import TerminologyCorpus_v1
+from tests import linking_pipeline
+from tests.linking_pipeline import TOK2VEC, candidates, links, pipe
 from tests.sample_training import CONFIGS
 from tests.tiny_encoder import make_tiny_bert
 
 NAME = "code_linker"
-TOK2VEC = {
-    "@architectures": "spacy.HashEmbedCNN.v2",
-    "pretrained_vectors": None,
-    "width": 32,
-    "depth": 2,
-    "embed_size": 200,
-    "window_size": 1,
-    "maxout_pieces": 2,
-    "subword_features": True,
-}
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32, "upstream": "*"}
 # The text says which of two codes of one name is meant
 LETTERS = [
@@ -54,18 +47,7 @@ CODES = CodeSet(
     ]
 )
 
-
-def make_doc(nlp, text, mentions, links=True):
-    doc = nlp.make_doc(text)
-    found = []
-    for words, code in mentions:
-        start = text.index(words)
-        span = doc.char_span(start, start + len(words))
-        kb_id = code if links else ""
-        found.append(Mention(span.start, span.end, "disease", kb_id=kb_id, score=0.5))
-    if text:
-        set_mentions(doc, "sc", found)
-    return doc
+make_doc = partial(linking_pipeline.make_doc, label="disease")
 
 
 def make_examples(nlp, letters=LETTERS, links=True):
@@ -99,18 +81,6 @@ def train(nlp, examples=None, steps=40, rate=0.01):
     for _ in range(steps):
         losses = nlp.update(examples, sgd=optimizer, losses={})
     return losses[NAME]
-
-
-def pipe(nlp, docs, **settings):
-    return list(nlp.pipe(docs, **settings))
-
-
-def links(docs):
-    return [[span.kb_id_ for span in doc.spans.get("sc", [])] for doc in docs]
-
-
-def candidates(docs):
-    return [[span._.kb_ents for span in doc.spans.get("sc", [])] for doc in docs]
 
 
 def assert_same_candidates(docs, others):

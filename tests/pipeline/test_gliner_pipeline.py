@@ -1,5 +1,6 @@
 """The component nested_spancat with the architecture GLiNER.v1, over a tiny random encoder."""
 
+import re
 import shutil
 import sys
 
@@ -8,9 +9,11 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.util import fix_random_seed
+from spacy.util import fix_random_seed, load_config
 
 from spacy_bioie.annotation import Mention, set_mentions, set_tier
+from spacy_bioie.training.ensembling import join_scores
+from tests.sample_training import REPOSITORY
 from tests.span_pipeline import (
     GUT,
     assert_same_spans,
@@ -168,6 +171,108 @@ def test_labels_are_found_before_any_training(trained, tmp_path):
     fresh.initialize(lambda: examples)
     for example in examples:
         assert borders(fresh(example.reference.text)) == gold_borders(example)
+
+
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
+    """The trained GLiNER as the package saves it, without the pipeline."""
+    folder = tmp_path_factory.mktemp("saved")
+    gliner_of(trained[0]).gliner.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def with_labels(nlp, labels):
+    for label in labels:
+        nlp.get_pipe("nested_spancat").add_label(label)
+    nlp.initialize()
+    return nlp
+
+
+def test_labels_may_be_added_by_hand(trained, saved):
+    nlp, examples = trained
+    fresh = spacy.blank("en")
+    model = {"@architectures": "spacy_bioie.GLiNER.v1", "name": str(saved), "prompts": PROMPTS}
+    fresh.add_pipe("nested_spancat", config={"model": model})
+    with_labels(fresh, nlp.get_pipe("nested_spancat").labels)
+    for example in examples:
+        assert borders(fresh(example.reference.text)) == gold_borders(example)
+
+
+@pytest.mark.parametrize("width", [2, 6])
+def test_saved_gliner_with_another_width(trained, saved, width):
+    nlp, _ = trained
+    labels = nlp.get_pipe("nested_spancat").labels
+    other = with_labels(make_nlp(saved, max_width=width), labels)
+    doc = nlp.make_doc(TEXTS[1])
+    scores, expected = (
+        pipeline.get_pipe("nested_spancat").model.predict([doc]).logits for pipeline in (other, nlp)
+    )
+    assert scores.shape == (5, width, len(labels))
+    shared = min(width, 4)
+    numpy.testing.assert_allclose(scores[:, :shared], expected[:, :shared], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("span_mode", ["query", "conv_share", "conv_conv"])
+def test_width_that_the_weights_do_not_have(encoder, tmp_path, span_mode):
+    from gliner.model import UniEncoderSpanGLiNER
+
+    config = {"model_name": encoder, "hidden_size": 32, "max_width": 4, "span_mode": span_mode}
+    UniEncoderSpanGLiNER.load_from_config(config).save_pretrained(tmp_path)
+    with_labels(make_nlp(tmp_path), ["DDF"])
+    message = (
+        f"'{tmp_path}', saved with max_width 4 and span_mode '{span_mode}', cannot be read with "
+        "max_width 6: expected .* the same max_width"
+    )
+    with pytest.raises(ValueError, match=message):
+        with_labels(make_nlp(tmp_path, max_width=6), ["DDF"])
+
+
+def test_saved_gliner_without_some_of_its_weights(saved, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(saved, tmp_path / "gliner")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "prompt_rep_layer" in name)
+    del weights[name]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=f"expected weights for all of it(?s:.*){name}"):
+        with_labels(make_nlp(folder), ["DDF"])
+
+
+def test_ensemble(trained, saved, tmp_path):
+    """Of members that read the labels in another order."""
+    nlp, _ = trained
+    members = [make_nlp(saved, min_score=0.01) for _ in range(2)]
+    members[0].from_bytes(nlp.to_bytes())
+    with_labels(members[1], nlp.get_pipe("nested_spancat").labels[::-1])
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    one, two = (member.get_pipe("nested_spancat").model.predict(docs).logits for member in members)
+    joined = join_scores(members, weights=[3.0, 1.0])
+    ensemble = joined.get_pipe("span_ensemble")
+    assert ensemble.labels == nlp.get_pipe("nested_spancat").labels
+    read = numpy.isfinite(one)
+    assert numpy.abs(one[read] - two[:, :, ::-1][read]).max() > 1e-4
+    scores = ensemble.model.predict(docs).logits
+    expected = 0.75 * one + 0.25 * two[:, :, ::-1]
+    numpy.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    joined.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    assert sum(len(joined(text).spans["sc"]) for text in TEXTS) > 2
+    for text in TEXTS:
+        assert_same_spans(again(text), joined(text))
+
+
+def test_scales_of_the_config_are_for_all_but_the_encoder(encoder):
+    """Each part of the pattern says something; a projection is there where the widths differ."""
+    config = load_config(REPOSITORY / "configs" / "spans_gliner.cfg")
+    (pattern,) = config["training"]["optimizer"]["scales"]
+    nlp = with_labels(make_nlp(encoder, hidden_size=48), ["DDF"])
+    names = [name for name, _ in gliner_of(nlp).named_parameters()]
+    of_encoder = {name for name in names if ".bert_layer." in name}
+    assert 0 < len(of_encoder) < len(names)
+    assert {name for name in names if not re.search(pattern, name)} == of_encoder
+    for part in pattern.split("|"):
+        assert any(re.search(part, name) for name in names), part
 
 
 def test_nothing_to_read(trained):

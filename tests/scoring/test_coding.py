@@ -100,6 +100,18 @@ def test_documents_without_codes_are_left_out(nlp):
     assert scores["el_micro_f"] is None and scores["mlcx_micro_f"] == pytest.approx(1)
 
 
+def test_codes_beside_an_empty_group_say_nothing_of_mentions(nlp):
+    pred = doc(nlp, (0, 3, "I10"))
+    stated, nothing, no_codes = doc(nlp, codes=["I10"]), doc(nlp), doc(nlp, codes=[])
+    linked = Example(pred, doc(nlp, (0, 3, "I10")))
+    scores = score_coding([linked, Example(pred, stated)])
+    assert scores["el_micro_p"] == scores["el_spans_micro_p"] == pytest.approx(1)
+    assert scores["mlcx_micro_r"] == pytest.approx(1)
+    # where there are no codes, there is nothing to find
+    for gold in (nothing, no_codes):
+        assert score_coding([linked, Example(pred, gold)])["el_micro_p"] == pytest.approx(0.5)
+
+
 def test_other_group_and_docbin(nlp):
     gold = doc(nlp, (0, 3, "I10"), codes=["I10", "E11"], key="dx")
     (again,) = DocBin(store_user_data=True, docs=[gold]).get_docs(nlp.vocab)

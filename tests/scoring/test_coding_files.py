@@ -115,6 +115,23 @@ def test_stated_codes_and_what_is_left_out(nlp, tmp_path):
     assert codes["averages"]["micro_r"] == pytest.approx(2 / 3)
 
 
+def test_codes_beside_no_mentions_say_nothing_of_mentions(nlp, tmp_path):
+    gold = [
+        make_doc(nlp, "a", [(0, 1, "I10")]),
+        make_doc(nlp, "b", [], codes=["I10"]),
+        make_doc(nlp, "c", []),
+    ]
+    pred = [make_doc(nlp, name, [(0, 1, "I10")]) for name in "abc"]
+    files = tmp_path / "gold.jsonl", tmp_path / "pred.jsonl"
+    for path, docs in zip(files, (gold, pred), strict=True):
+        write_jsonl(docs, path)
+    el = evaluate_coding_files(*files, "el", resamples=0)
+    assert (el["documents"], el["left_out_documents"]) == (2, ["b"])
+    assert el["averages"]["micro_p"] == el["spans"]["micro_p"] == pytest.approx(0.5)
+    codes = evaluate_coding_files(*files, "mlc-x", resamples=0)
+    assert codes["documents"] == 3 and codes["averages"]["micro_p"] == pytest.approx(2 / 3)
+
+
 def test_intervals_and_comparison(files):
     gold, pred = files
     figures = evaluate_coding_files(gold, pred, "mlc-x", compare=gold, resamples=30, seed=3)
