@@ -204,7 +204,7 @@ def make_systems(
         ),
     }
     if pipeline:
-        title = "spacy_bioie, trained pipeline (reranker and context)"
+        title = "spacy_bioie, trained pipeline"
         systems["pipeline"] = (title, lambda: trained(pipeline))
     return systems
 
