@@ -55,11 +55,11 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
         "not platinum alone. With 30 held out the best threshold was too high for dev. A rule for "
         "a lower one, chosen among four on dev, gave .714/.694/.546 (BT, TT, TM on gold mentions); "
         "it is gone: more documents are held out instead, which were drawn once. The older runs "
-        "with 30 have another name encoder (all layers; in the oldest not adapted) and the context, and "
-        "their knowledge bases lack the mentions that were held out, so that names and concepts "
-        "are unseen more often. The words that mention and name share gained .004 Acc@1 in "
-        "cross-validation and .006 on held-out documents (not recorded) and lose .002 to .011 on dev; "
-        "they stay, since dev chooses nothing. "
+        "with 30 have another name encoder (all layers; in the oldest not adapted) and the "
+        "context, and their knowledge bases lack the mentions that were held out, so that names "
+        "and concepts are unseen more often. The words that mention and name share gained .004 "
+        "Acc@1 in cross-validation and .006 on held-out documents (not recorded) and lose .002 to "
+        ".011 on dev; they stay, since dev chooses nothing. "
         "One seed: with 40 documents differences of .02 are noise.",
         "",
     ]
