@@ -167,7 +167,8 @@ def NameTable_v1(sources: Dict[str, str]) -> NameTable:
     """Create ``spacy_bioie.NameTable.v1``: names for ``spacy_bioie.WithNameTable.v1``.
 
     sources: name -> file of concepts. The types of a concept say what kind its names are; of one
-    without types it is the name of the source. Read when the pipeline is initialized.
+    without types it is the name of the source; 64 kinds at most. Read when the pipeline is
+    initialized.
 
     Raises ValueError where there is no source.
     """
