@@ -22,6 +22,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import results
 import spans_data
 from results import write_result
+from spans_encoder import describe_encoder, describe_sources, prepare_encoder
 from spans_systems import BASE_STEPS, ENCODER, SYSTEMS, System, describe_settings, make_config
 
 FOLDER = Path(__file__).resolve().parent
@@ -99,9 +100,10 @@ def train(run: Run, work: Path, files: spans_data.Files, options: Any) -> Dict[s
     config, cost, log = folder / "config.cfg", folder / "cost.json", folder / "log.json"
     source = files.train if run.system.silver else files.best
     names = spans_data.prepare_names(options.data, work)[0] if run.system.names else None
-    made = make_config(
-        run.system, run.steps, run.seeds[0], source, files.held_out, options.encoder, names
-    )
+    encoder = options.encoder
+    if run.system.mentions:
+        encoder = str(prepare_encoder(options.data, work, encoder)[0])
+    made = make_config(run.system, run.steps, run.seeds[0], source, files.held_out, encoder, names)
     complete = cost.is_file() and config.read_text("utf8") == made.to_str()
     if not complete:
         cost.unlink(missing_ok=True)
@@ -151,6 +153,10 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
     sources = dict(files.sources)
     if any(member.system.names for member in run.members()):
         sources.update(spans_data.prepare_names(options.data, work)[1])
+    before: Dict[str, Any] = {}
+    if any(member.system.mentions for member in run.members()):
+        before = prepare_encoder(options.data, work, options.encoder)[1]
+        sources.update(describe_sources(before))
     metrics = {**found["metrics"], "inference_peak_mb": found["peak_memory_mb"]}
     details = {"counts": found["counts"]}
     if not system.members:
@@ -179,6 +185,7 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
             "fold": [run.part.fold, run.part.folds],
             "threads": os.environ.get("OMP_NUM_THREADS", "all"),
             "encoder": options.encoder,
+            **({"encoder_before": describe_encoder(before)} if before else {}),
         },
         seeds=run.seeds,
         seconds=training["seconds"],

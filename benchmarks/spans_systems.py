@@ -38,6 +38,7 @@ class System:
     settings: dotted path -> value, or a function of the number of updates that returns these.
     silver: whether it learns from silver documents.
     names: whether it reads the vocabularies of ``spans_data.prepare_names``, ``paths.names``.
+    mentions: whether its encoder is that of ``spans_encoder.prepare_encoder``.
     members, method: of an ensemble, the systems it is made of and how. One system stands for its
         runs of all seeds; several for one run each, of the first seed.
     """
@@ -47,6 +48,7 @@ class System:
     settings: Union[Settings, Callable[[int], Settings]] = field(default_factory=dict)
     silver: bool = True
     names: bool = False
+    mentions: bool = False
     members: Tuple[str, ...] = ()
     method: str = ""
 
@@ -195,6 +197,11 @@ SYSTEMS: Dict[str, System] = {
         "ours",
         with_names(),
         names=True,
+    ),
+    "tagger_mentions": System(
+        "SpanTagger, encoder trained on mentions of seven other corpora before",
+        "ours",
+        mentions=True,
     ),
     "tagger_adaptive": System(
         "SpanTagger, AdaBioBERT's alpha, CRF per token", "ours", mix("learned")

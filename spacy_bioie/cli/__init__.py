@@ -4,6 +4,7 @@ from spacy.cli._util import app as spacy_app
 
 from . import (
     adapt_encoder,
+    adapt_mentions,
     adapt_names,
     annotate,
     build_kb,
@@ -24,6 +25,7 @@ from ._app import app
 
 __all__ = [
     "adapt_encoder",
+    "adapt_mentions",
     "adapt_names",
     "annotate",
     "app",

@@ -49,6 +49,10 @@ def parse_json(text: str, file: Union[str, Path], record: str = "") -> Any:
         ) from None
     except RecursionError:
         raise FormatError(file, record, "", "not valid: JSON nested too deeply") from None
+    except FormatError:
+        raise
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise FormatError(file, record, "", f"not valid: {error}") from None
 
 
 def read_utf8(path: Union[str, Path]) -> str:

@@ -1,5 +1,6 @@
 """What was chosen on held-out documents, for a pipeline that was trained on them as well."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Dict, Union
 
@@ -33,12 +34,12 @@ def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, A
     Raises ValueError where a component of the target is not one of the source, is of another kind
     there or has other labels, or where the target has none of these components.
     """
-    found = {}
+    found: Dict[str, Dict[str, Any]] = {}
     for name, pipe in target.pipeline:
         for kind, settings in _CHOSEN:
             if isinstance(pipe, kind):
                 other = _counterpart(source, name, pipe)
-                found[name] = {key: other.cfg[key] for key in settings}
+                found[name] = {key: deepcopy(other.cfg[key]) for key in settings}
                 if kind is SpanFinder:
                     found[name][TEMPERATURE] = temperature_of(other.model)
     if not found:
@@ -46,14 +47,12 @@ def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, A
             f"Expected a pipeline that finds mentions, links, codes or relations, got "
             f"{target.pipe_names}."
         )
-    for name, settings_of_pipe in found.items():
-        pipe = target.get_pipe(name)
-        for key, value in settings_of_pipe.items():
-            if key == TEMPERATURE and isinstance(pipe, SpanFinder):
-                pipe.model.attrs[TEMPERATURE] = value
-            else:
-                pipe.cfg[key] = value  # type: ignore[attr-defined]
-    target.meta["performance"] = source.meta.get("performance", {})
+    for name, chosen in found.items():
+        changed: Any = target.get_pipe(name)
+        for key, value in chosen.items():
+            of_model = key == TEMPERATURE and isinstance(changed, SpanFinder)
+            (changed.model.attrs if of_model else changed.cfg)[key] = deepcopy(value)
+    target.meta["performance"] = deepcopy(source.meta.get("performance", {}))
     return found
 
 

@@ -18,7 +18,7 @@ from .encoder_steps import (
     save_encoder,
     summary,
 )
-from .packing import Masked, Rows, mask, pack, read_pieces
+from .packing import Masked, Rows, mask, pack, passes, read_pieces
 from .raw_texts import read_raw_texts, text_files
 
 DEFAULTS = StepSettings(learn_rate=5e-5)
@@ -112,7 +112,7 @@ def adapt_encoder(
         batch = rows.take(order[place * batch_size : (place + 1) * batch_size])
         masked = hider.hide(batch, settings.seed, step)
         n_masked = int(masked.chosen.sum())
-        for part in _parts(batch, max_batch_pieces):
+        for part in passes(batch, max_batch_pieces):
             yield _loss(model, batch, masked, part, device, settings.mixed_precision) / n_masked
 
     def perplexity() -> Optional[float]:
@@ -124,7 +124,7 @@ def adapt_encoder(
         with torch.no_grad():
             total = sum(
                 float(_loss(model, apart, masked, part, device, settings.mixed_precision))
-                for part in _parts(apart, max_batch_pieces)
+                for part in passes(apart, max_batch_pieces)
             )
         return round(math.exp(total / int(masked.chosen.sum())), 3)
 
@@ -200,12 +200,6 @@ class _Hider:
     def hide(self, rows: Rows, seed: int, step: int) -> Masked:
         generator = numpy.random.default_rng([seed, step])
         return mask(rows, generator, self.part, self.mask_id, self.words)
-
-
-def _parts(rows: Rows, max_batch_pieces: int) -> Iterator[slice]:
-    """Rows of one pass."""
-    size = max(1, max_batch_pieces // rows.ids.shape[1])
-    return (slice(begin, begin + size) for begin in range(0, len(rows.ids), size))
 
 
 def _loss(model: Any, rows: Rows, masked: Masked, part: slice, device: Any, mixed: bool) -> Any:

@@ -96,6 +96,12 @@ def pack(documents: Sequence[numpy.ndarray], tokenizer: Any, window: int) -> Row
     return Rows(ids, attention, text)
 
 
+def passes(rows: Rows, max_batch_pieces: int) -> Iterator[slice]:
+    """Rows that go through an encoder at a time: at most so many word pieces, at least one row."""
+    size = max(1, max_batch_pieces // rows.ids.shape[1])
+    return (slice(begin, begin + size) for begin in range(0, len(rows.ids), size))
+
+
 def mask(
     rows: Rows, random: numpy.random.Generator, part: float, mask_id: int, words: numpy.ndarray
 ) -> Masked:

@@ -194,6 +194,7 @@ def test_key_twice_in_an_entity(tmp_path):
         (b'{"1": NaN}', "it has no NaN"),
         (b"[]", "expected an object with a PMID for each key, found a list"),
         (b"[" * 100000, "nested too deeply"),
+        (b"[1" + b"0" * 5000 + b"]", "not valid: Exceeds the limit"),
         (b'{"1": "\xff"}', "expected UTF-8 text, byte 7"),
     ],
 )

@@ -30,7 +30,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = srsly.read_yaml(REPOSITORY / "project.yml")
 COMMANDS = {command["name"]: command for command in PROJECT["commands"]}
 # Once through the sample's training documents, which are three batches.
-SHORT = {"max_epochs.sample": 1, "total_steps.sample": 3, "eval_frequency.sample": 2}
+SHORT = {
+    "max_epochs.sample": 1,
+    "total_steps.sample": 3,
+    "eval_frequency.sample": 2,
+    "refit_steps.sample": 4,
+}
 # Where the release has its training sets.
 TRAIN = "Annotations/Train/{0}_quality/json_format/train_{0}.json"
 
@@ -145,6 +150,7 @@ def test_workflow_has_a_command_for_each_step():
         "kb",
         "train",
         "tune",
+        "refit",
         "evaluate",
         "package",
         "annotate",
@@ -229,8 +235,9 @@ def test_metrics_of_gold_and_of_predicted_input_are_written(sample):
     metrics = workspace.read_json("metrics/sample/dev.json")
     # Names of the sample's concepts are found in its knowledge base without training
     assert metrics["nel_gold_acc1"] > 0.5
-    cost = workspace.read_json("metrics/sample/training_cost.json")
-    assert cost["seconds"] > 0 and cost["peak_memory_mb"] > 100
+    for name in ("training_cost", "refit_cost"):
+        cost = workspace.read_json(f"metrics/sample/{name}.json")
+        assert cost["seconds"] > 0 and cost["peak_memory_mb"] > 100
 
 
 def check_metrics(workspace: Workspace, corpus: str) -> None:
@@ -244,24 +251,28 @@ def check_metrics(workspace: Workspace, corpus: str) -> None:
     assert official["averages"]["micro_f"] == pytest.approx(metrics["ner_2025_micro_f"], abs=1e-6)
 
 
-def check_held_out_names(workspace: Workspace, corpus: str) -> None:
-    """The mentions that were held out are in the knowledge base of the tuned pipeline alone."""
+def check_final_pipeline(workspace: Workspace, corpus: str) -> None:
+    """It knows the mentions that were held out, and has the thresholds that were chosen on them."""
     held_out = DocBin().from_disk(workspace.project / "corpus" / corpus / "held_out.spacy")
     linked = sum(
         bool(span.kb_id_) for doc in held_out.get_docs(Vocab()) for span in doc.spans["sc"]
     )
-    counts = []
-    for model in ("model-best", "model-tuned"):
-        folder = workspace.project / "training" / corpus / model / "faiss_entity_linker" / "kb"
-        tables = FaissKnowledgeBase(Vocab()).from_disk(folder).tables
+    counts, thresholds = [], []
+    for model in ("model-tuned", "model-final"):
+        folder = f"training/{corpus}/{model}"
+        kb = workspace.project / folder / "faiss_entity_linker" / "kb"
+        tables = FaissKnowledgeBase(Vocab()).from_disk(kb).tables
         counts.append(int(tables.evidence_counts.sum()))
+        cfg = workspace.read_json(f"{folder}/relation_extractor/cfg")
+        thresholds.append((cfg["threshold"], cfg["thresholds"]))
     assert linked and counts[1] == counts[0] + linked
+    assert thresholds[0] == thresholds[1]
 
 
 @pytest.mark.slow
-def test_held_out_names_join_the_knowledge_base(sample):
+def test_final_pipeline_has_seen_all_documents(sample):
     workspace, _ = sample
-    check_held_out_names(workspace, "sample")
+    check_final_pipeline(workspace, "sample")
 
 
 @pytest.mark.slow
@@ -281,13 +292,14 @@ def test_gutbrainie_runs_on_a_folder_of_the_release(small_release, workspaces):
     platinum = json.loads((small_release / TRAIN.format("platinum")).read_text(encoding="utf8"))
     held_out = workspace.project / "assets" / "splits" / "gutbrainie_held_out.txt"
     held_out.write_text("\n".join(list(platinum)[:2]) + "\n", encoding="utf8")
-    workspace.run_project("gutbrainie", gutbrainie=small_release, adapt_layers=1, adapt_steps=2)
+    steps = {"adapt_layers": 1, "adapt_steps": 2}
+    workspace.run_project("gutbrainie", gutbrainie=small_release, **steps)
     check_metrics(workspace, "gutbrainie")
     workspace.run("-c", "import en_bioie_gutbrain")
     docs = DocBin().from_disk(workspace.project / "corpus" / "gutbrainie" / "train.spacy")
     tiers = Counter(doc._.tier for doc in docs.get_docs(Vocab()))
     assert tiers == {"platinum": 2, "gold": 4, "silver": 4}
-    check_held_out_names(workspace, "gutbrainie")
+    check_final_pipeline(workspace, "gutbrainie")
     articles = json.loads((small_release / "articles_test.json").read_text(encoding="utf8"))
     for year in ("2025", "2026"):
         written = sorted((workspace.project / "submissions" / year).glob("*.json"))
