@@ -29,7 +29,14 @@ FOLDER = Path(__file__).resolve().parent
 DEFAULT_SYSTEMS = {"gutbrainie": list(SYSTEMS), "bionne_en": ["stock_spancat", "tagger_labels"]}
 DEFAULT_SYSTEMS["bionne_en"] += ["pointer", "pointer_8"]
 # AdaBioBERT's loss, and its sound variants
-MIXES = ["adaptive_sequence", "adaptive", "mix_fixed", "mix_bounded", "mix_uncertainty"]
+MIXES = [
+    "adaptive_sequence",
+    "adaptive",
+    "mix_fixed",
+    "mix_bounded",
+    "mix_uncertainty",
+    "mix_gradnorm",
+]
 MIXES = ["tagger", *(f"tagger_{mix}" for mix in MIXES), "stock_ner"]
 DEFAULT_SYSTEMS.update(dict.fromkeys(spans_data.IOB, MIXES))
 # eight epochs of GutBrainIE as in our config, thirty of the few documents of BioNNE-L; the others

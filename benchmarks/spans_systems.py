@@ -212,6 +212,7 @@ SYSTEMS: Dict[str, System] = {
     "tagger_mix_fixed": System("SpanTagger, alpha fixed at .5", "ours", mix("fixed")),
     "tagger_mix_bounded": System("SpanTagger, alpha within .1 and .9", "ours", mix("bounded")),
     "tagger_mix_uncertainty": System("SpanTagger, uncertainty weights", "ours", mix("uncertainty")),
+    "tagger_mix_gradnorm": System("SpanTagger, alpha by GradNorm", "ours", mix("gradnorm")),
     "pointer": System("SpanPointer, to 16 words", "ours", pointer()),
     "pointer_8": System(f"SpanPointer, to {WIDTH} words", "ours", pointer(max_width=WIDTH)),
     "pointer_zlpr": System("SpanPointer, to 16 words, ZLPR", "ours", pointer(loss="zlpr")),

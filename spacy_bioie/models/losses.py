@@ -15,7 +15,7 @@ from torch import Tensor
 from .crf import Packing, Potentials, word_log_likelihoods
 
 Per = Literal["token", "sequence"]
-Mode = Literal["learned", "fixed", "bounded", "uncertainty"]
+Mode = Literal["learned", "fixed", "bounded", "uncertainty", "gradnorm"]
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,20 @@ class AdaptiveMix:
         CRF learns no more; with ``per = "token"`` they compare. "bounded", the same within
         ``bounds``. "fixed". "uncertainty", each loss L is weighted by a learned variance exp(s),
         0.5 * exp(-s) * L + 0.5 * s (Kendall, Gal and Cipolla 2018); alpha is then the share of
-        the cross-entropy in the sum of both weights.
+        the cross-entropy in the sum of both weights. "gradnorm", alpha moves to where the weighted
+        losses have gradients of like length, of the loss that has fallen less a longer one
+        (GradNorm, Chen et al. 2018, equation 2): by the emissions, which both share, and with
+        ``restoring`` as the exponent of the rates. A loss begins where all tags are alike.
     """
 
     uses_crf = True
 
-    def __init__(self, mode: Mode, per: Per, alpha: float, bounds: Tuple[float, float]):
+    def __init__(
+        self, mode: Mode, per: Per, alpha: float, bounds: Tuple[float, float], restoring: float
+    ):
         self.mode = mode
+        self.per = per
+        self.restoring = restoring
         self.token, self.crf = TokenCrossEntropy(), CrfLikelihood(per)
         self.start = alpha
         self.low, self.high = bounds
@@ -129,7 +136,30 @@ class AdaptiveMix:
             anything = gold.doc_weights.sum() > 0  # else variances would shrink for nothing
             return 0.5 * ((-learned).exp() * both + learned * anything).sum()
         alpha = self.alpha(learned)
+        if self.mode == "gradnorm" and scores.emissions.requires_grad:
+            balance = self._imbalance(both, alpha, scores.emissions, gold)
+            # The value of the mix, whose gradient leaves alpha to the balance
+            fixed = alpha.detach()
+            return fixed * both[0] + (1.0 - fixed) * both[1] + balance - balance.detach()
         return alpha * both[0] + (1.0 - alpha) * both[1]
+
+    def _imbalance(self, both: Tensor, alpha: Tensor, emissions: Tensor, gold: GoldTags) -> Tensor:
+        """GradNorm's loss of the weights, a 0-d tensor."""
+        gradients = [torch.autograd.grad(x, emissions, retain_graph=True)[0].norm() for x in both]
+        norms = torch.stack([alpha, 1.0 - alpha]) * torch.stack(gradients)
+        with torch.no_grad():
+            rates = both / self._beginnings(emissions, gold)
+            rates = (rates / rates.mean().clamp(min=1e-12)) ** self.restoring
+            target = norms.mean() * rates
+        return (norms - target).abs().sum()
+
+    def _beginnings(self, emissions: Tensor, gold: GoldTags) -> Tensor:
+        """Both losses where all tags have the same score: (2,)."""
+        alike = math.log(emissions.shape[-1]) * emissions.shape[1]
+        crf = gold.doc_weights.new_tensor(alike)
+        if self.per == "sequence":
+            crf = _mean(gold.doc_weights * alike, gold.doc_weights[gold.packing.first_word])
+        return torch.stack([torch.full_like(crf, alike), crf]).clamp(min=1e-12)
 
     def alpha(self, learned: Tensor) -> Tensor:
         """The weight of the cross-entropy, a 0-d tensor."""
@@ -163,22 +193,26 @@ def AdaptiveMix_v1(
     per: Per = "token",
     alpha: float = 0.5,
     bounds: Sequence[float] = (0.1, 0.9),
+    restoring: float = 1.5,
 ) -> TagLoss:
     """Create the loss ``spacy_bioie.AdaptiveMix.v1``, for the decoder "crf"; see ``AdaptiveMix``.
 
-    mode: what moves alpha: "learned", "bounded", "uncertainty"; or "fixed".
+    mode: what moves alpha: "learned", "bounded", "uncertainty", "gradnorm"; or "fixed".
     per: of the CRF likelihood, see ``CrfLikelihood``. AdaBioBERT has "sequence".
     alpha: the weight of the cross-entropy, at the start where it is learned.
     bounds: lowest and highest alpha in the mode "bounded".
+    restoring: at least 0, how strongly the mode "gradnorm" favours the loss that has fallen less.
 
     Its parameter is called "loss_alpha": ``spacy_bioie.LayeredAdam.v1`` can give it a rate of its
     own. Raises ValueError where a setting has none of these values.
     """
-    if mode not in ("learned", "fixed", "bounded", "uncertainty"):
+    if mode not in ("learned", "fixed", "bounded", "uncertainty", "gradnorm"):
         raise ValueError(
-            f"AdaptiveMix: mode is {mode!r}, expected 'learned', 'fixed', 'bounded' or "
-            "'uncertainty'."
+            f"AdaptiveMix: mode is {mode!r}, expected 'learned', 'fixed', 'bounded', "
+            "'uncertainty' or 'gradnorm'."
         )
+    if restoring < 0.0:
+        raise ValueError(f"AdaptiveMix: restoring is {restoring}, expected at least 0.")
     if per not in ("token", "sequence"):
         raise ValueError(f"AdaptiveMix: per is {per!r}, expected 'token' or 'sequence'.")
     if len(bounds) != 2 or not 0.0 <= bounds[0] < bounds[1] <= 1.0:
@@ -191,7 +225,7 @@ def AdaptiveMix_v1(
         raise ValueError(
             f"AdaptiveMix: alpha is {alpha}, expected one above {low} and below {high}."
         )
-    return AdaptiveMix(mode, per, alpha, (low, high))
+    return AdaptiveMix(mode, per, alpha, (low, high), restoring)
 
 
 def _mean(losses: Tensor, weights: Tensor) -> Tensor:

@@ -273,7 +273,7 @@ def test_corpus_that_is_not_there(data):
         spans.main([*options(folder, ["tagger"]), "--corpus", "jnlpba"])
     assert spans.parse([*options(folder, [])[:4], "--corpus", "jnlpba"]).systems == [
         *("tagger", "tagger_adaptive_sequence", "tagger_adaptive", "tagger_mix_fixed"),
-        *("tagger_mix_bounded", "tagger_mix_uncertainty", "stock_ner"),
+        *("tagger_mix_bounded", "tagger_mix_uncertainty", "tagger_mix_gradnorm", "stock_ner"),
     ]
 
 

@@ -27,8 +27,12 @@ LOSSES = pytest.mark.parametrize(
         AdaptiveMix_v1("bounded", bounds=[0.2, 0.7]),
         AdaptiveMix_v1("fixed", alpha=0.3),
         AdaptiveMix_v1("uncertainty"),
+        AdaptiveMix_v1("gradnorm"),
     ],
-    ids=["cross-entropy", "crf", "crf-sequence", "learned", "bounded", "fixed", "uncertainty"],
+    ids=[
+        *("cross-entropy", "crf", "crf-sequence"),
+        *("learned", "bounded", "fixed", "uncertainty", "gradnorm"),
+    ],
 )
 
 
@@ -156,7 +160,8 @@ def test_mix_is_that_of_both_losses(per):
     gold = make_gold(tags, LENGTHS)
     token = float(TokenCrossEntropy_v1()(scores, gold, NOTHING))
     crf = float(CrfLikelihood_v1(per)(scores, gold, NOTHING))
-    for mode, alpha in (("learned", 0.5), ("fixed", 0.3), ("bounded", 0.4), ("learned", 0.9)):
+    modes = [("learned", 0.5), ("fixed", 0.3), ("bounded", 0.4), ("learned", 0.9)]
+    for mode, alpha in [*modes, ("gradnorm", 0.2)]:
         loss = AdaptiveMix_v1(mode, per, alpha)
         learned = learned_of(loss)
         assert float(loss(scores, gold, learned)) == pytest.approx(
@@ -204,6 +209,56 @@ def test_uncertainty_weights_each_loss_by_its_size():
     assert loss.values(learned)["alpha"] == pytest.approx(float(crf / (crf + token)), abs=1e-3)
 
 
+@pytest.mark.parametrize("per", ["token", "sequence"])
+def test_gradnorm_evens_the_lengths_of_gradients(per):
+    scores, tags = draw()
+    scores = scores._replace(emissions=scores.emissions.requires_grad_())
+    gold = make_gold(tags, LENGTHS)
+    parts = TokenCrossEntropy_v1(), CrfLikelihood_v1(per)
+    losses = [loss(scores, gold, NOTHING) for loss in parts]
+    lengths = [
+        float(torch.autograd.grad(loss, scores.emissions, retain_graph=True)[0].norm())
+        for loss in losses
+    ]
+    n_chains, n_tags = scores.emissions.shape[1:]
+    begin = n_chains * math.log(n_tags)
+    begins = [begin, begin * (sum(LENGTHS) / len(LENGTHS) if per == "sequence" else 1)]
+    rates = [float(loss.detach()) / first for loss, first in zip(losses, begins, strict=True)]
+    for restoring in (0.0, 1.5):
+        loss = AdaptiveMix_v1("gradnorm", per, 0.9, restoring=restoring)
+        learned = learned_of(loss).requires_grad_()
+        for step in range(1500):
+            value = loss(scores, gold, learned)
+            (gradient,) = torch.autograd.grad(value, [learned])
+            learned = (learned - 0.2 * 0.995**step * gradient).detach().requires_grad_()
+        alpha = loss.values(learned)["alpha"]
+        assert float(value) == pytest.approx(
+            alpha * float(losses[0]) + (1 - alpha) * float(losses[1]), abs=1e-2
+        )
+        # The weighted length of each is the mean of both, times its rate to the mean one
+        powers = [(rate / (sum(rates) / 2)) ** restoring for rate in rates]
+        weighted = [alpha * lengths[0], (1 - alpha) * lengths[1]]
+        differences = [
+            length - power * sum(weighted) / 2
+            for length, power in zip(weighted, powers, strict=True)
+        ]
+        if restoring == 0.0:
+            assert weighted[0] == pytest.approx(weighted[1], rel=0.02)
+        assert min(map(abs, differences)) == pytest.approx(0.0, abs=0.02 * sum(weighted))
+
+
+def test_gradnorm_leaves_the_other_gradients_as_they_are():
+    scores, tags = draw()
+    gold = make_gold(tags, LENGTHS)
+    emissions = scores.emissions.requires_grad_()
+    found = []
+    for mode in ("gradnorm", "fixed"):
+        loss = AdaptiveMix_v1(mode, "sequence", 0.3)
+        value = loss(scores._replace(emissions=emissions), gold, learned_of(loss).requires_grad_())
+        found.append(torch.autograd.grad(value, [emissions])[0])
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize(
     "make,settings,message",
     [
@@ -213,6 +268,7 @@ def test_uncertainty_weights_each_loss_by_its_size():
         (AdaptiveMix_v1, {"alpha": 1.0}, "alpha is 1.0"),
         (AdaptiveMix_v1, {"mode": "bounded", "alpha": 0.95}, "alpha is 0.95.*below 0.9"),
         (AdaptiveMix_v1, {"bounds": [0.5, 0.5]}, r"bounds are \[0.5, 0.5\]"),
+        (AdaptiveMix_v1, {"mode": "gradnorm", "restoring": -1.0}, "restoring is -1.0"),
     ],
 )
 def test_settings_are_checked(make, settings, message):

@@ -137,6 +137,7 @@ def test_balanced_weights_need_counts():
         ("crf", {"@misc": "spacy_bioie.CrfLikelihood.v1", "per": "sequence"}),
         ("crf", {"@misc": "spacy_bioie.AdaptiveMix.v1", "mode": "bounded", "bounds": [0.2, 0.6]}),
         ("crf", {"@misc": "spacy_bioie.AdaptiveMix.v1", "mode": "uncertainty"}),
+        ("crf", {"@misc": "spacy_bioie.AdaptiveMix.v1", "mode": "gradnorm"}),
     ],
 )
 def test_each_loss_overfits_and_reloads(tmp_path, decoder, loss):
