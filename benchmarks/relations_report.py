@@ -17,7 +17,8 @@ INPUTS = {
     "own": "mentions that a trained pipeline of ours found",
 }
 READINGS = ("tuned", "per_predicate", "own_level", "half", "argmax")
-ROLES = ("fixed", "peer", "ours", "ablation")
+ROLES = ("fixed", "peer", "ours", "ensemble", "ablation")
+OURS = ("ours", "ensemble")
 OF_ABLATIONS = "pairs_frozen"
 CROSS_ENCODER = "lyx_cross_encoder"
 FASTER = 20
@@ -76,7 +77,7 @@ def input_table(systems: Systems, name: str) -> Iterator[Table]:
 
 def difference_table(systems: Systems) -> Iterator[Table]:
     """Ours less each peer on Gut-Instincts' mentions, and what was expected of it."""
-    ours = [key for key, found in systems.items() if _role(found) == "ours"]
+    ours = [key for key, found in systems.items() if _role(found) in OURS]
     peers = [key for key, found in systems.items() if _role(found) in ("peer", "fixed")]
     rows = []
     for key in ours:
@@ -100,7 +101,7 @@ def verdict(systems: Systems) -> str:
     said = []
     peers = [found for found in systems.values() if _role(found) == "peer"]
     for key, found in systems.items():
-        if _role(found) != "ours":
+        if _role(found) not in OURS:
             continue
         values = {level: mean(found, f"gut_instincts_{level}_micro_f") for level in LEVELS}
         short = [
@@ -228,7 +229,7 @@ def cost_table(systems: Systems, corpus: str) -> Iterator[Table]:
         faster = "Documents by CPU time in those of the cross-encoder: " + ", ".join(
             f"`{key}` {value / per_second[CROSS_ENCODER]:.0f}"
             for key, value in per_second.items()
-            if _role(systems[key]) == "ours"
+            if _role(systems[key]) in OURS
         )
         faster += f"; expected {FASTER} or more."
     cut = [key for key in per_second if systems[key][0]["config"]["cut_to_steps"]]

@@ -35,11 +35,14 @@ RELATIONS = ("biomedical_sentencizer", ENCODER, NAME)  # the components that rel
 class System:
     """What is trained.
 
-    role: "ours", "ablation", "peer" or "fixed" (predictions that others made).
+    role: "ours", "ablation", "peer", "ensemble" or "fixed" (predictions that others made).
     config: a file of configs/. keep: of its components only these; all by default.
     epochs: 0 for a model that is only initialized. changes: dotted names of settings -> values.
-    frozen: the encoder stays as it is. every_pair: any predicate between any two labels.
+    frozen: the encoder stays as it is. mentions: it is that of ``mention_encoder.prepare_encoder``.
+    every_pair: any predicate between any two labels.
     reading: how scores are read, see ``relations_figures``.
+    members: of an ensemble, the systems whose probabilities are averaged; of those that are trained
+        one for each seed.
     """
 
     title: str
@@ -49,8 +52,10 @@ class System:
     epochs: int = 0
     changes: Dict[str, Any] = field(default_factory=dict)
     frozen: bool = False
+    mentions: bool = False
     every_pair: bool = False
     reading: str = "tuned"
+    members: Tuple[str, ...] = ()
 
 
 class Cost:

@@ -21,8 +21,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import results
 import spans_data
+from mention_encoder import describe_encoder, describe_sources, prepare_encoder
 from results import write_result
-from spans_encoder import describe_encoder, describe_sources, prepare_encoder
 from spans_systems import BASE_STEPS, ENCODER, SYSTEMS, System, describe_settings, make_config
 
 FOLDER = Path(__file__).resolve().parent

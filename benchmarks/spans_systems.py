@@ -38,7 +38,7 @@ class System:
     settings: dotted path -> value, or a function of the number of updates that returns these.
     silver: whether it learns from silver documents.
     names: whether it reads the vocabularies of ``spans_data.prepare_names``, ``paths.names``.
-    mentions: whether its encoder is that of ``spans_encoder.prepare_encoder``.
+    mentions: whether its encoder is that of ``mention_encoder.prepare_encoder``.
     members, method: of an ensemble, the systems it is made of and how. One system stands for its
         runs of all seeds; several for one run each, of the first seed.
     """

@@ -153,8 +153,50 @@ def test_all_other_systems(run):
     import relations
 
     for key in relations.SYSTEMS:
-        if key != relations.JOINT:
+        system = relations.SYSTEMS[key]
+        if key != relations.JOINT and not system.members and not system.mentions:
             check(run, key)
+
+
+def test_encoder_that_has_learned_mentions(run, data, monkeypatch):
+    import mention_encoder
+
+    path = "bc5cdr/CDR_train.PubTator.txt"
+    monkeypatch.setattr(mention_encoder, "CORPORA", {"bc5cdr": ("pubtator", path)})
+    settings = {"epochs": 0, "max-steps": 2, "window": 32, "held-out": 0.1}
+    monkeypatch.setattr(mention_encoder, "SETTINGS", settings)
+    check(run, "frozen_mentions")
+    (folder,) = (data / "work" / "models").glob("relations_gutbrainie_frozen_mentions_*")
+    config = (folder / "config.cfg").read_text(encoding="utf8")
+    assert str(data / "work" / "mentions" / "encoder") in config
+
+
+def test_ensembles_average_what_was_trained(run, data):
+    import spacy
+
+    found = run("frozen_ensemble", "--seeds", "11,17", "--inputs", "gold")
+    names = [f"relations_gutbrainie_pairs_frozen_seed{seed}" for seed in (11, 17)]
+    assert found["seeds"] == [11, 17] and found["config"]["members"] == names
+    models = data / "work" / "models"
+    costs = [
+        json.loads((folder / "cost.json").read_text(encoding="utf8"))
+        for name in names
+        for folder in models.glob(f"{name}_*")
+    ]
+    spent = found["metrics"]["train_cpu_seconds"]
+    assert spent == pytest.approx(sum(cost["train_cpu_seconds"] for cost in costs), abs=0.01)
+    (pipeline,) = models.glob(f"{names[0]}_*")
+    joint = run("joint_ensemble", "--seeds", "17", "--pipeline", pipeline, "--inputs", "gold")
+    assert joint["config"]["members"] == ["relations_gutbrainie_pairs_joint", names[1]]
+    for name in ("frozen_ensemble_seed11_17", "joint_ensemble_seed17"):
+        nlp = spacy.load(models / f"relations_gutbrainie_{name}")
+        assert len(nlp.get_pipe("relation_extractor").model.layers) == 2
+    # both are of the same models
+    for level in ("bt", "tt", "tm"):
+        key = f"gold_{level}_micro_f"
+        assert joint["metrics"][key] == pytest.approx(found["metrics"][key])
+    with pytest.raises(SystemExit):
+        run.command("--systems", "joint_ensemble")
 
 
 def test_a_frozen_encoder_stays_and_is_asked_once(run, data, monkeypatch):

@@ -188,15 +188,15 @@ def test_vocabularies_are_read_by_the_system_that_names_them(data):
 
 
 def test_encoder_learns_mentions_of_other_corpora(data, monkeypatch):
+    import mention_encoder
     import spans
-    import spans_encoder
 
     folder, calls = data
     write_iob(folder, 60)
     path = "iob/NCBI-disease-IOB/train.tsv"
-    monkeypatch.setattr(spans_encoder, "CORPORA", {"ncbi_disease": ("conll", path)})
+    monkeypatch.setattr(mention_encoder, "CORPORA", {"ncbi_disease": ("conll", path)})
     settings = {"epochs": 0, "max-steps": 2, "window": 32, "held-out": 0.1}
-    monkeypatch.setattr(spans_encoder, "SETTINGS", settings)
+    monkeypatch.setattr(mention_encoder, "SETTINGS", settings)
     arguments = [*options(folder, ["tagger_mentions"]), "--seeds", "1"]
     assert spans.main(arguments) == 0
     result = result_of(folder, "spans_gutbrainie_8steps_tagger_mentions_seed1")
@@ -216,7 +216,7 @@ def test_encoder_learns_mentions_of_other_corpora(data, monkeypatch):
     assert (encoder / "config.json").stat().st_mtime_ns == written
     (folder / path).unlink()
     with pytest.raises(FileNotFoundError, match="train.tsv' is absent: expected a corpus"):
-        spans_encoder.prepare_encoder(folder, folder / "work", "other")
+        mention_encoder.prepare_encoder(folder, folder / "work", "other")
 
 
 def test_vocabularies_are_split_by_source(tmp_path):

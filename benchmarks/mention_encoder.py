@@ -1,4 +1,5 @@
-"""The encoder of those systems of ``spans.py`` that begin with mentions of other corpora.
+"""The encoder of those systems of ``spans.py`` and ``relations.py`` that begin with mentions of
+other corpora.
 
 It is trained once on the training documents of corpora whose labels are not GutBrainIE's, each with
 a head of its own (``spacy_bioie.training.mention_corpora``). None of their documents is one of
