@@ -113,7 +113,7 @@ def main() -> None:
             "max_epochs": training["max_epochs"],
             "batch_documents": training["batcher"]["size"],
             "held_out": HELD_OUT.name,
-            "refitted": True,
+            "refitted_updates": nlp.meta.get("updates"),
             "checkpoint_on_held_out": {
                 name: nlp.meta["performance"].get(name) for name in CHECKPOINT
             },

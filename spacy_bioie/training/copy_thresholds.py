@@ -1,18 +1,15 @@
 """What was chosen on held-out documents, for a pipeline that was trained on them as well."""
 
 from copy import deepcopy
-from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any, Dict
 
 from spacy.language import Language
-from spacy.util import load_model
 
 from ..models.span_head import TEMPERATURE, temperature_of
 from ..pipeline.code_linker import CodeLinker
 from ..pipeline.faiss_entity_linker import FaissEntityLinker
 from ..pipeline.relation_finder import RelationFinder
 from ..pipeline.span_finder import SpanFinder
-from .saved_pipeline import check_replaceable, folder_to_replace
 
 # Class of a component -> its settings that are chosen on held-out documents
 _CHOSEN = (
@@ -53,25 +50,6 @@ def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, A
             of_model = key == TEMPERATURE and isinstance(changed, SpanFinder)
             (changed.model.attrs if of_model else changed.cfg)[key] = deepcopy(value)
     target.meta["performance"] = deepcopy(source.meta.get("performance", {}))
-    return found
-
-
-def copy_saved_thresholds(
-    source: Union[str, Path], target: Union[str, Path], output: Union[str, Path]
-) -> Dict[str, Dict[str, Any]]:
-    """Save a pipeline with the thresholds of another, see ``copy_thresholds``.
-
-    source, target: names or folders. output: folder, which replaces a pipeline that is there when
-        it is complete.
-
-    RETURNS: what ``copy_thresholds`` does.
-    Raises OSError or ValueError where something cannot be read, does not fit or cannot be written.
-    """
-    check_replaceable(Path(output))
-    pipeline = load_model(target)
-    found = copy_thresholds(load_model(source), pipeline)
-    with folder_to_replace(Path(output)) as folder:
-        pipeline.to_disk(folder)
     return found
 
 

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from ..annotation import SPANS_KEY, Mention, get_mentions, get_tier, gold_mentions, set_mentions
 from ..formats.atomic import write_texts
 from ..formats.docbin import read_docbin, write_docbin
+from .training_corpus import training_corpus
 
 PREDICTED_KEY = "sc_predicted"
 AnyPath = Union[str, Path]
@@ -79,7 +80,7 @@ def cross_fit(
     docs = list(read_docbin(corpus, Vocab()))
     assigned = assign_folds(docs, folds, seed)
     settings = load_config(Path(config), overrides=overrides, interpolate=False)
-    _corpus_section(settings)
+    training_corpus(settings)
     work = output.with_name(f"{output.name}.folds")
     _check_same_run(
         work,
@@ -132,20 +133,6 @@ def assign_folds(docs: Sequence[Doc], folds: int, seed: int = 0) -> List[int]:
     return [fold_of[doc.text] for doc in docs]
 
 
-def _corpus_section(config: Config) -> Dict[str, Any]:
-    """The section of the config that names the file of its training corpus."""
-    corpus = str(config.get("training", {}).get("train_corpus", "corpora.train"))
-    section: Any = config
-    for name in corpus.split("."):
-        section = section.get(name) if isinstance(section, dict) else None
-    if not isinstance(section, dict) or "path" not in section:
-        raise ValueError(
-            f"Config: the training corpus [{corpus}] has no setting 'path'. Expected a reader "
-            "such as spacy.Corpus.v1, which reads the file that it names."
-        )
-    return section
-
-
 def _check_same_run(folder: Path, settings: Dict[str, Any]) -> None:
     file = folder / "run.json"
     if not file.exists():
@@ -172,7 +159,7 @@ def _trained(
     (folder / "output").mkdir(parents=True)
     write_docbin(docs, folder / "train.spacy")
     config = config.copy()
-    _corpus_section(config)["path"] = str(folder / "train.spacy")
+    training_corpus(config)["path"] = str(folder / "train.spacy")
     out, err = (sys.stdout, sys.stderr) if progress else (StringIO(), StringIO())
     nlp = init_nlp(config, use_gpu=use_gpu)
     train(nlp, folder / "output", use_gpu=use_gpu, stdout=out, stderr=err)

@@ -1,14 +1,10 @@
 """What was tuned on held-out documents, for a pipeline that was trained on them as well."""
 
-import json
-
 import pytest
 import spacy
-from typer.testing import CliRunner
 
-from spacy_bioie.cli import app
 from spacy_bioie.models.span_head import TEMPERATURE, temperature_of
-from spacy_bioie.training.copy_thresholds import copy_saved_thresholds, copy_thresholds
+from spacy_bioie.training.copy_thresholds import copy_thresholds
 
 from ..relation_pipeline import NAME, initialize
 from ..relation_pipeline import make_nlp as make_relation_nlp
@@ -64,20 +60,16 @@ def test_relations_links_and_codes():
 
 
 def test_saved(tuned, refitted, tmp_path):
-    tuned.to_disk(tmp_path / "tuned")
-    refitted.to_disk(tmp_path / "refitted")
-    found = copy_saved_thresholds(tmp_path / "tuned", tmp_path / "refitted", tmp_path / "final")
-    assert found[SPANS]["threshold"] == 0.25
-    final = spacy.load(tmp_path / "final")
+    copy_thresholds(tuned, refitted)
+    refitted.to_disk(tmp_path)
+    final = spacy.load(tmp_path)
     assert final.meta["performance"] == {"spans_sc_f": 0.5}
     text = make_examples(final)[0].text
-    doc, other = final(text), tuned(text)
-    # both were made with one seed, so that they differ in what was copied alone
-    assert scores_of(doc) == pytest.approx(scores_of(other))
-    assert spacy.load(tmp_path / "refitted").get_pipe(SPANS).cfg["threshold"] == 0.0
+    # both were made with one seed, so that they differed in what was copied alone
+    assert scores_of(final(text)) == pytest.approx(scores_of(tuned(text)))
 
 
-def test_what_does_not_fit(tuned, refitted, tmp_path):
+def test_what_does_not_fit(tuned, refitted):
     refitted.get_pipe(SPANS).cfg["labels"].append("gene")
     with pytest.raises(ValueError, match=r"'nested_spancat': expected the same labels .*'gene'"):
         copy_thresholds(tuned, refitted)
@@ -90,23 +82,3 @@ def test_what_does_not_fit(tuned, refitted, tmp_path):
     with pytest.raises(ValueError, match="finds mentions, links, codes or relations"):
         copy_thresholds(tuned, spacy.blank("en"))
     assert refitted.get_pipe(SPANS).cfg["threshold"] == 0.0
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["copy-thresholds", *map(str, arguments)])
-
-
-def test_command(tuned, refitted, tmp_path):
-    tuned.to_disk(tmp_path / "tuned")
-    refitted.to_disk(tmp_path / "refitted")
-    done = run(tmp_path / "tuned", tmp_path / "refitted", "-o", tmp_path / "final")
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)[SPANS]["thresholds"] == {"DDF": 0.5}
-    assert spacy.load(tmp_path / "final").get_pipe(SPANS).cfg["threshold"] == 0.25
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "mine.txt").write_text("mine", encoding="utf8")
-    done = run(tmp_path / "tuned", tmp_path / "refitted", "-o", tmp_path / "notes")
-    assert done.exit_code == 1 and "no pipeline" in done.output
-    done = run(tmp_path / "absent", tmp_path / "refitted", "-o", tmp_path / "other")
-    assert done.exit_code == 1 and "absent" in done.output
-    assert run(tmp_path / "tuned", tmp_path / "refitted").exit_code == 2

@@ -56,17 +56,16 @@ def options_of(lines: list[list[str]], *words: str) -> dict[str, str]:
 
 
 def check_package_and_schedule(lines, corpus, package, schedule, version="0.1.0"):
+    training = options_of(lines, "spacy", "train")
     names = ("max_epochs", "optimizer.learn_rate.total_steps", "eval_frequency")
-    epochs, steps, frequency, refit_steps = schedule
-    for documents, output, kb, expected in (
-        ("train", f"training/{corpus}", f"kb/{corpus}", (epochs, steps, frequency)),
-        ("all", f"training/{corpus}_all", f"kb/{corpus}_all", (epochs, refit_steps, refit_steps)),
-    ):
-        training = options_of(lines, "--output", output)
-        assert tuple(int(training[f"--training.{name}"]) for name in names) == expected
-        assert training["--paths.train"] == f"corpus/{corpus}/{documents}.spacy"
-        assert training["--paths.kb"] == kb
-    packaging = options_of(lines, "spacy", "package", f"training/{corpus}/model-final")
+    assert tuple(int(training[f"--training.{name}"]) for name in names) == schedule
+    assert training["--output"] == f"training/{corpus}"
+    assert training["--paths.train"] == f"corpus/{corpus}/train.spacy"
+    final = f"training/{corpus}/model-final"
+    refitting = options_of(lines, "bioie", "refit", f"training/{corpus}/model-tuned")
+    assert refitting["--paths.kb"] == f"kb/{corpus}_all"
+    assert options_of(lines, f"corpus/{corpus}/all.spacy", final) == refitting
+    packaging = options_of(lines, "spacy", "package", final)
     assert packaging["--name"] == package
     stem = f"en_{package}-{version}"
     (installing,) = (line for line in lines if "pip" in line)
@@ -77,9 +76,9 @@ def check_package_and_schedule(lines, corpus, package, schedule, version="0.1.0"
 @pytest.mark.parametrize(
     "variables, corpus, package, schedule",
     [
-        ({}, "sample", "bioie_sample", (40, 120, 17, 160)),
-        ({"corpus": "sample"}, "sample", "bioie_sample", (40, 120, 17, 160)),
-        ({"corpus": "gutbrainie"}, "gutbrainie", "bioie_gutbrain", (9, 414, 59, 441)),
+        ({}, "sample", "bioie_sample", (40, 120, 17)),
+        ({"corpus": "sample"}, "sample", "bioie_sample", (40, 120, 17)),
+        ({"corpus": "gutbrainie"}, "gutbrainie", "bioie_gutbrain", (9, 414, 59)),
     ],
 )
 def test_corpus_alone_sets_package_and_schedule(project, variables, corpus, package, schedule):
@@ -115,24 +114,22 @@ def test_every_value_can_be_changed(project):
         "max_epochs.gutbrainie": 2,
         "total_steps.gutbrainie": 94,
         "eval_frequency.gutbrainie": 31,
-        "refit_steps.gutbrainie": 100,
     }
     lines = plan(project, "gutbrainie", **variables)
-    check_package_and_schedule(lines, "gutbrainie", "mine", (2, 94, 31, 100), version="1.2.3")
+    check_package_and_schedule(lines, "gutbrainie", "mine", (2, 94, 31), version="1.2.3")
+    training = options_of(lines, "spacy", "train", "configs/tok2vec_cpu.cfg")
     expected = {"--vars.encoder": "some/encoder", "--gpu-id": "3", "--system.seed": "77"}
-    for output in ("training/gutbrainie", "training/gutbrainie_all"):
-        training = options_of(lines, "configs/tok2vec_cpu.cfg", "--output", output)
-        assert expected.items() <= training.items()
+    assert expected.items() <= training.items()
     for kb in ("kb/gutbrainie", "kb/gutbrainie_all"):
         assert options_of(lines, "build-kb", kb, "/data/names.jsonl")
+    assert options_of(lines, "bioie", "refit")["--gpu-id"] == "3"
     adapting = options_of(lines, "adapt-names", "/data/names.jsonl")
     expected = {"--encoder": "some/encoder", "--layers": "3", "--max-steps": "5"}
     expected |= {"--seed": "77", "--gpu-id": "3"}
     assert expected.items() <= adapting.items()
     assert not [word for line in lines for word in line if "assets/gutbrainie/" in word]
-    short = {"max_epochs": 1, "total_steps": 3, "eval_frequency": 2, "refit_steps": 4}
-    lines = plan(project, "all", **{f"{name}.sample": value for name, value in short.items()})
-    check_package_and_schedule(lines, "sample", "bioie_sample", tuple(short.values()))
+    short = {"max_epochs.sample": 1, "total_steps.sample": 3, "eval_frequency.sample": 2}
+    check_package_and_schedule(plan(project, "all", **short), "sample", "bioie_sample", (1, 3, 2))
 
 
 def test_every_value_is_passed_on():
@@ -151,12 +148,11 @@ def test_schedules_fit_their_corpora():
     articles = (REPOSITORY / "assets" / "sample" / "articles").glob("*.txt")
     training = sum("\nsplit: train\n" in path.read_text(encoding="utf8") for path in articles)
     held_out = (REPOSITORY / "assets" / "splits" / "sample_held_out.txt").read_text().split()
-    documents = {"sample": (training - len(held_out), training), "gutbrainie": (722, 778)}
+    documents = {"sample": training - len(held_out), "gutbrainie": 722}
     values = PROJECT["vars"]
-    for corpus, counts in documents.items():
-        for name, count in zip(("total_steps", "refit_steps"), counts, strict=True):
-            batches = -(-count // 16)
-            assert values[name][corpus] == batches * values["max_epochs"][corpus]
+    for corpus, count in documents.items():
+        batches = -(-count // 16)
+        assert values["total_steps"][corpus] == batches * values["max_epochs"][corpus]
         assert (values["total_steps"][corpus] - 1) % values["eval_frequency"][corpus] == 0
 
 

@@ -1,0 +1,148 @@
+"""A tuned pipeline that is trained once more on all documents."""
+
+import json
+
+import pytest
+import spacy
+from spacy.cli.train import train
+from spacy.tokens import DocBin
+from thinc.api import Config
+from typer.testing import CliRunner
+
+from spacy_bioie.cli import app
+from spacy_bioie.training import refitting
+from spacy_bioie.training.refitting import refit
+from spacy_bioie.training.update_counter import UPDATES
+
+from .. import relation_pipeline  # noqa: F401  (registers mark_words)
+from ..pipelines import ARTICLES, make_pipeline, make_reference, training_config
+
+SPANS = "nested_spancat"
+RATE = {
+    "@schedules": "warmup_linear.v1",
+    "warmup_steps": 2,
+    "total_steps": 13,
+    "initial_rate": 0.003,
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A pipeline that is trained and tuned, and the file of twice as many documents."""
+    folder = tmp_path_factory.mktemp("refitting")
+    nlp = make_pipeline("", heads=[SPANS])
+    for name, times in (("train", 1), ("all", 2)):
+        docs = [make_reference(nlp, article) for article in ARTICLES] * times
+        DocBin(docs=docs, store_user_data=True).to_disk(folder / f"{name}.spacy")
+    config = training_config(
+        nlp,
+        str(folder / "train.spacy"),
+        max_steps=12,
+        eval_frequency=12,
+        score_weights={"spans_sc_f": 1.0},
+        before_update={"@callbacks": "spacy_bioie.count_updates.v1"},
+    )
+    config["training"]["optimizer"]["learn_rate"] = RATE
+    config.to_disk(folder / "spans.cfg")
+    train(folder / "spans.cfg", folder / "trained")
+    tuned = spacy.load(folder / "trained" / "model-last")
+    tuned.get_pipe(SPANS).cfg["threshold"] = 0.125
+    tuned.to_disk(folder / "tuned")
+    return folder / "tuned", folder / "all.spacy"
+
+
+def test_checkpoints_know_their_updates(files):
+    trained = files[0].with_name("trained")
+    assert spacy.load(trained / "model-last").meta[UPDATES] == 13
+    assert spacy.load(trained / "model-best").meta[UPDATES] in (1, 13)
+
+
+def test_all_documents_are_learned_from(files, tmp_path, monkeypatch):
+    configs = []
+
+    def watch(config, **settings):
+        configs.append(config.interpolate())
+        return init(config, **settings)
+
+    init = refitting.init_nlp
+    monkeypatch.setattr(refitting, "init_nlp", watch)
+    tuned, corpus = files
+    result = refit(tuned, corpus, tmp_path / "final", overrides={"training.dropout": 0.25})
+    n = len(ARTICLES)
+    assert (result["documents_before"], result["documents"]) == (n, 2 * n)
+    assert (result["updates_before"], result["updates"]) == (13, 26)
+    assert result["thresholds"][SPANS]["threshold"] == 0.125
+    (training,) = (config["training"] for config in configs)
+    assert training["optimizer"]["learn_rate"] == {**RATE, "total_steps": 26}
+    assert training["dropout"] == 0.25
+    assert configs[0]["corpora"]["train"]["path"] == str(corpus)
+    # what was chosen, and what it reached, is of the tuned one
+    final, before = spacy.load(tmp_path / "final"), spacy.load(tuned)
+    assert final.get_pipe(SPANS).cfg == before.get_pipe(SPANS).cfg
+    assert final.meta["performance"] == before.meta["performance"] != {}
+    assert final.meta[UPDATES] == 26
+    weights = [nlp.get_pipe(SPANS).model.to_bytes() for nlp in (final, before)]
+    assert weights[0] != weights[1]
+    assert final(ARTICLES[0].text).spans["sc"] is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+    # it can be done again, over what is there
+    again = refit(tmp_path / "final", corpus, tmp_path / "final", updates=2)
+    assert (again["updates_before"], again["updates"]) == (2, 2)
+
+
+def test_one_update_is_not_endless(files, tmp_path):
+    assert (
+        refit(files[0], files[0].with_name("train.spacy"), tmp_path / "out", updates=1)["updates"]
+        == 2
+    )
+
+
+def test_what_is_wrong(files, tmp_path):
+    tuned, corpus = files
+    silent = spacy.load(tuned)
+    del silent.meta[UPDATES]
+    silent.to_disk(tmp_path / "silent")
+    with pytest.raises(ValueError, match="silent': its meta does not say how many updates"):
+        refit(tmp_path / "silent", corpus, tmp_path / "out")
+    DocBin().to_disk(tmp_path / "empty.spacy")
+    with pytest.raises(ValueError, match="Expected documents in both training corpora"):
+        refit(tuned, tmp_path / "empty.spacy", tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine", encoding="utf8")
+    with pytest.raises(ValueError, match="no pipeline"):
+        refit(tuned, corpus, tmp_path / "mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.spacy", "mine", "silent"]
+
+
+def test_other_labels_leave_nothing(files, tmp_path, monkeypatch):
+    """Thresholds of labels that the new pipeline lacks cannot be copied."""
+    tuned, _ = files
+    nlp = make_pipeline("", heads=[SPANS])
+    docs = [make_reference(nlp, article) for article in ARTICLES]
+    for doc in docs:
+        doc.spans["sc"] = [span for span in doc.spans["sc"] if span.label_ == "DDF"]
+    DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "other.spacy")
+    with pytest.raises(ValueError, match="'nested_spancat': expected the same labels"):
+        refit(tuned, tmp_path / "other.spacy", tmp_path / "out", updates=2)
+    assert not (tmp_path / "out").exists()
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["refit", *map(str, arguments)])
+
+
+def test_command(files, tmp_path):
+    tuned, corpus = files
+    out = tmp_path / "final"
+    done = run(tuned, corpus, out, "--updates", "2", "-q", "--training.dropout", "0.5")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["updates"] == 4
+    assert Config().from_disk(out / "config.cfg")["training"]["dropout"] == 0.5
+    shown = run(tuned, corpus, out, "--updates", "2")
+    assert shown.exit_code == 0 and "Pipeline: ['" in shown.stdout
+    done = run(tuned, tmp_path / "absent.spacy", tmp_path / "other", "-q")
+    assert done.exit_code == 1 and "absent.spacy" in done.output
+    done = run(tmp_path / "absent", corpus, tmp_path / "other", "-q")
+    assert done.exit_code == 1 and "absent" in done.output
+    assert run(tuned, corpus).exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
