@@ -16,6 +16,7 @@ from typing import Any, Dict, Optional
 import spacy
 from results import describe_files, write_result
 from spacy.training import Corpus
+from spacy.util import load_config
 
 from spacy_bioie.prediction import predict
 from spacy_bioie.scoring.files import evaluate_files
@@ -93,7 +94,9 @@ def main() -> None:
     metrics = score_pipeline(nlp, root / "corpus" / CORPUS / "dev.spacy")
     metrics.update(score_submissions(nlp, dev, root / "annotated" / CORPUS))
     costs = [json.loads((root / "metrics" / CORPUS / name).read_text("utf8")) for name in COSTS]
-    training = nlp.config["training"]
+    # of the refitted pipeline it says nothing of epochs
+    tuned = load_config(root / "training" / CORPUS / "model-tuned" / "config.cfg")
+    training = tuned["training"]
     path = write_result(
         arguments.name or f"gutbrainie_{arguments.config}_seed{arguments.seed}",
         benchmark="gutbrainie",

@@ -81,10 +81,17 @@ def gutbrainie(results: List[Dict[str, Any]]) -> List[str]:
             f"({hardware['cores']} cores), {result['peak_memory_mb'] / 1024:.1f} GB at the peak; "
             "threshold of relations "
             f"{result['config']['relation_threshold']:.2f}, chosen on held-out documents. "
+            + _refitted(result["config"])
             + _checkpoint(result["config"])
             + _short(result["metrics"]),
         ]
     return lines
+
+
+def _refitted(config: Dict[str, Any]) -> str:
+    """Of how many updates the pipeline is that was scored, if it has seen all documents."""
+    updates = config.get("refitted_updates")
+    return f"Scored is the training of {updates} updates on all documents. " if updates else ""
 
 
 def _checkpoint(config: Dict[str, Any]) -> str:
