@@ -101,7 +101,9 @@ def test_rows_hold_the_tags_of_their_pieces(encoder, corpora):
     assert last.tags.shape == last.rows.ids.shape and last.rows.attention.all()
 
 
-def test_heads_learn_and_the_encoder_loads(encoder, corpora, tmp_path, nlp):
+@pytest.mark.parametrize("kind", ["electra", "xlm_roberta"])
+def test_heads_learn_and_the_encoder_loads(kind, corpora, tmp_path, nlp):
+    encoder = CLASSES[kind](tmp_path / kind)
     out = tmp_path / "adapted"
     report = adapt_mentions(corpora, out, encoder, epochs=40, held_out=0.2, settings=QUICK, **SMALL)
     assert [c["labels"] for c in report["corpora"]] == [
