@@ -7,7 +7,7 @@ model, which learns what they are worth.
 
 import re
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Tuple
 
 import numpy
 import srsly
@@ -20,6 +20,7 @@ from .folding import fold_name
 from .normalisation import normalise_name
 from .sources import read_concepts
 
+KindsOf = Literal["types", "sources"]
 MAX_WORDS = 6
 MAX_KINDS = 64  # bits of a mask
 # A word this short, or in capitals throughout, is a name only in its own case
@@ -40,13 +41,16 @@ class NameTable:
     possessive make no difference (``fold_name``), but for single words that are short or in
     capitals: capitals matter there, save a first one.
 
-    kinds: the types of the concepts, or the keys of ``sources`` for concepts without types.
+    kinds: the types of the concepts, or the keys of ``sources``: for all concepts, or for those
+        without types.
     """
 
-    def __init__(self, sources: Optional[Mapping[str, str]] = None):
+    def __init__(self, sources: Optional[Mapping[str, str]] = None, kinds: KindsOf = "types"):
         """sources: name -> file of concepts, in any form that ``read_concepts`` knows. They are
-        read by ``fill`` alone: a table that was saved does without them."""
+        read by ``fill`` alone: a table that was saved does without them.
+        kinds: what says of which kind a name is."""
         self.sources = dict(sources or {})
+        self.kinds_of = kinds
         self.kinds: List[str] = []
         self.keys = numpy.zeros((0,), dtype="uint64")  # sorted
         self.masks = numpy.zeros((0,), dtype="uint64")
@@ -72,7 +76,8 @@ class NameTable:
             if kind not in kinds and len(kinds) == MAX_KINDS:
                 raise ValueError(
                     f"NameTable: the concepts of {list(self.sources.values())} have more than "
-                    f"{MAX_KINDS} types. Expected fewer, coarser ones."
+                    f"{MAX_KINDS} {self.kinds_of}. Expected fewer, coarser ones, or kinds = "
+                    "'sources' where it is types."
                 )
             key = name_key(name)
             if key is not None:
@@ -149,7 +154,8 @@ class NameTable:
         for source, path in self.sources.items():
             for concept in read_concepts(path):
                 for name in concept.names:
-                    for kind in concept.types or (source,):
+                    of_concept = concept.types if self.kinds_of == "types" else ()
+                    for kind in of_concept or (source,):
                         yield name, kind
 
     def to_bytes(self) -> bytes:
@@ -163,18 +169,20 @@ class NameTable:
         return self
 
 
-def NameTable_v1(sources: Dict[str, str]) -> NameTable:
+def NameTable_v1(sources: Dict[str, str], kinds: KindsOf = "types") -> NameTable:
     """Create ``spacy_bioie.NameTable.v1``: names for ``spacy_bioie.WithNameTable.v1``.
 
-    sources: name -> file of concepts. The types of a concept say what kind its names are; of one
-    without types it is the name of the source; 64 kinds at most. Read when the pipeline is
-    initialized.
+    sources: name -> file of concepts. Read when the pipeline is initialized.
+    kinds: "types", those of a concept say what kind its names are, for one without types the name
+        of the source does; or "sources", the name of the source does for all. 64 at most.
 
-    Raises ValueError where there is no source.
+    Raises ValueError where there is no source, and for other kinds.
     """
+    if kinds not in ("types", "sources"):
+        raise ValueError(f"NameTable: kinds is {kinds!r}, expected 'types' or 'sources'.")
     if not sources:
         raise ValueError("NameTable: no sources. Expected a file of concepts for at least one key.")
-    return NameTable(sources)
+    return NameTable(sources, kinds)
 
 
 def name_key(name: str) -> Optional[int]:

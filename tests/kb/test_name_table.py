@@ -139,6 +139,20 @@ def test_keys():
     assert name_key("all") is None and name_key("ALL") is not None
 
 
+def test_sources_as_kinds(tmp_path):
+    types = [str(i) for i in range(MAX_KINDS + 1)]
+    many = write(tmp_path / "many.jsonl", [{"concept_id": "A", "name": "gut", "types": types}])
+    other = write(tmp_path / "other.jsonl", [{"concept_id": "B", "name": "mice", "types": ["x"]}])
+    table = NameTable_v1({"anatomy": many, "animals": other}, "sources")
+    table.fill()
+    assert table.kinds == ["anatomy", "animals"]
+    rows = table.find(spacy.blank("en")("gut mice"))
+    assert numpy.flatnonzero(rows[0]).tolist() == [0, 1, 2]
+    assert numpy.flatnonzero(rows[1]).tolist() == [3, 4, 5]
+    with pytest.raises(ValueError, match="kinds is 'files', expected 'types' or 'sources'"):
+        NameTable_v1({"anatomy": many}, "files")  # type: ignore[arg-type]
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="no sources"):
         NameTable_v1({})
