@@ -22,6 +22,9 @@ def refit_cli(
     updates: Annotated[
         int, typer.Option("--updates", "-n", min=0, help="That the pipeline had, if it is not said")
     ] = 0,
+    documents: Annotated[
+        int, typer.Option("--documents", min=0, help="That it learned from, if they are elsewhere")
+    ] = 0,
     code: Annotated[
         Path | None, typer.Option("--code", "-c", help="Python file with registered functions")
     ] = None,
@@ -30,9 +33,9 @@ def refit_cli(
 ) -> None:
     """Train a pipeline's config once more, on the documents that it was tuned on as well.
 
-    It is trained from the beginning and as many epochs as the checkpoint had, nothing is evaluated,
-    and thresholds and temperatures are copied. Settings of the config are overridden as in spacy
-    train: --paths.kb kb_of_all. Prints documents, updates and thresholds as JSON.
+    It is trained from the beginning and as many epochs as the checkpoint had; thresholds and
+    temperatures are copied, no checkpoint is chosen. Settings of the config are overridden as in
+    spacy train: --paths.kb kb_of_all. Prints documents, updates and thresholds as JSON.
 
     Exit codes: 0 if saved, 1 if something cannot be read, trained or written, 2 for wrong usage.
     """
@@ -49,6 +52,7 @@ def refit_cli(
             corpus,
             output,
             updates=updates,
+            documents=documents,
             overrides=overrides,
             use_gpu=gpu_id,
             progress=not quiet,

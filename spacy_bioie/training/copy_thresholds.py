@@ -20,16 +20,11 @@ _CHOSEN = (
 )
 
 
-def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, Any]]:
-    """Give a pipeline the thresholds and temperatures of another, component by component.
+def chosen_settings(source: Language, target: Language) -> Dict[str, Dict[str, Any]]:
+    """The thresholds and temperatures of a tuned pipeline, for each component of another one.
 
-    source: tuned on held-out documents. target: of the same config, trained on these documents
-        too, so that nothing can be chosen on them any more; is changed. What the source reached on
-        them ("performance" in its meta) becomes the target's: it speaks of the config.
-
-    RETURNS: the settings of each component.
     Raises ValueError where a component of the target is not one of the source, is of another kind
-    there or has other labels, or where the target has none of these components.
+    there or lacks labels of it, or where the target has none of these components.
     """
     found: Dict[str, Dict[str, Any]] = {}
     for name, pipe in target.pipeline:
@@ -44,6 +39,20 @@ def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, A
             f"Expected a pipeline that finds mentions, links, codes or relations, got "
             f"{target.pipe_names}."
         )
+    return found
+
+
+def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, Any]]:
+    """Give a pipeline the thresholds and temperatures of another, component by component.
+
+    source: tuned on held-out documents. target: of the same config, trained on these documents
+        too, so that nothing can be chosen on them any more; is changed. It may have labels that
+        are in these alone. What the source reached on them ("performance" in its meta) becomes the
+        target's: it speaks of the config.
+
+    RETURNS: the settings of each component. Raises ValueError as ``chosen_settings``.
+    """
+    found = chosen_settings(source, target)
     for name, chosen in found.items():
         changed: Any = target.get_pipe(name)
         for key, value in chosen.items():
@@ -54,7 +63,7 @@ def copy_thresholds(source: Language, target: Language) -> Dict[str, Dict[str, A
 
 
 def _counterpart(source: Language, name: str, pipe: Any) -> Any:
-    """The component of the source with this name, if it is of the same kind and labels."""
+    """The component of the source with this name, of the same kind and without further labels."""
     other = source.get_pipe(name) if name in source.pipe_names else None
     if type(other) is not type(pipe):
         there = "none" if other is None else f"a {type(other).__name__}"
@@ -62,10 +71,10 @@ def _counterpart(source: Language, name: str, pipe: Any) -> Any:
             f"Component '{name}': expected a {type(pipe).__name__} of this name in the pipeline "
             f"that was tuned, got {there} among {source.pipe_names}."
         )
-    labels, expected = (set(getattr(p, "labels", ())) for p in (other, pipe))
-    if labels != expected:
+    missing = sorted(set(getattr(other, "labels", ())) - set(getattr(pipe, "labels", ())))
+    if missing:
         raise ValueError(
-            f"Component '{name}': expected the same labels in both pipelines, but "
-            f"{sorted(labels ^ expected)} are in one alone."
+            f"Component '{name}': expected the labels of the pipeline that was tuned, but "
+            f"{missing} are missing."
         )
     return other

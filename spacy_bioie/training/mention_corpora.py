@@ -23,7 +23,7 @@ from .encoder_steps import (
     save_encoder,
     summary,
 )
-from .masked_language import split_documents
+from .masked_language import Split, split_documents
 from .packing import passes
 from .tagged_pieces import NO_TAG, OUTSIDE, TaggedRows, pack_tagged, read_tagged
 
@@ -86,7 +86,10 @@ def adapt_mentions(
     bounds = (window, count_positions(transformer), tokenizer.model_max_length)
     window = min(bound for bound in bounds if bound > 0)
     found = [read_tagged(path, tokenizer, spans_key) for path in corpora]
-    splits = [split_documents(corpus.documents, held_out, settings.seed) for corpus in found]
+    splits = [
+        _split(path, corpus.documents, held_out, settings.seed)
+        for path, corpus in zip(corpora, found, strict=True)
+    ]
     training = [pack_tagged(split.training, tokenizer, window) for split in splits]
     torch.manual_seed(settings.seed)  # of the heads
     device = get_torch_default_device()
@@ -172,6 +175,15 @@ def adapt_mentions(
         "losses": summary(losses),
         "seconds": round(time.perf_counter() - begin, 1),
     }
+
+
+def _split(
+    path: Union[str, Path], documents: List[numpy.ndarray], held_out: float, seed: int
+) -> Split:
+    try:
+        return split_documents(documents, held_out, seed)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from None
 
 
 def _load(encoder: str) -> Tuple[Any, Any]:

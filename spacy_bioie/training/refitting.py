@@ -1,10 +1,10 @@
 """A tuned pipeline is trained once more, on the documents that it was tuned on as well."""
 
-import shutil
 import sys
 from io import StringIO
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, List, Mapping, Optional, Union
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
@@ -13,12 +13,15 @@ from spacy.training.loop import train
 from spacy.util import load_model, registry, resolve_dot_names
 from thinc.api import Config
 
-from .copy_thresholds import copy_thresholds
+from .copy_thresholds import chosen_settings, copy_thresholds
 from .saved_pipeline import check_replaceable, folder_to_replace
 from .training_corpus import training_corpus
 from .update_counter import UPDATES
 
+REFITTED = "refitted"  # in the meta of what has seen the documents that it was tuned on
 _TOTAL = ("optimizer", "learn_rate", "total_steps")
+# What a refit sets itself
+_LENGTH = ("max_epochs", "max_steps", "patience", "eval_frequency")
 
 
 def refit(
@@ -27,6 +30,7 @@ def refit(
     output: Union[str, Path],
     *,
     updates: int = 0,
+    documents: int = 0,
     overrides: Optional[Mapping[str, Any]] = None,
     use_gpu: int = -1,
     progress: bool = False,
@@ -34,29 +38,35 @@ def refit(
     """Train the config of a pipeline from the beginning on all documents, as many epochs as it had.
 
     The number of updates, and the total of a falling learning rate, grow with the number of
-    documents. Nothing is evaluated, and the last model is taken: thresholds, temperatures and
-    "performance" are those of the pipeline, see ``copy_thresholds``.
+    documents. The last model is taken: thresholds, temperatures and "performance" are those of the
+    pipeline, see ``copy_thresholds``. The config's corpus for evaluation is scored after the first
+    update alone, because ``spacy train`` does; this decides nothing.
 
-    pipeline: name or folder of a checkpoint that was tuned on held-out documents. Its config is
-        used, and the training corpus that it names is counted.
+    Frozen components are taken from the pipeline. All others begin as their config says: one that
+    had been taken from elsewhere and trained further cannot be refitted so, since a saved config
+    does not tell it from the others.
+
+    pipeline: name or folder of a checkpoint that was tuned on held-out documents.
     corpus: file of all documents (.spacy).
     output: folder for the new pipeline, which replaces a pipeline that is there when it is
-        complete. Until then ``OUTPUT.training`` holds what is trained.
+        complete.
     updates: that the pipeline had; by default what its meta says, which the callback
         ``spacy_bioie.count_updates.v1`` writes.
+    documents: that it was trained on; by default those of the corpus that its config names.
     overrides: settings of the config, "section.setting" -> value, such as the knowledge base of all
-        documents.
+        documents; but not of the training corpus, nor of the length of training.
     use_gpu: number of the GPU that spaCy has been set to, or -1 for the CPU.
     progress: show what ``spacy train`` shows.
 
     RETURNS: "documents" and "updates", "documents_before" and "updates_before", and the
-        "thresholds" of each component.
+        "thresholds" of each component. The new pipeline's meta has the counts as "refitted".
     Raises OSError or ValueError where something cannot be read, trained or written, where it is not
-    known how long the pipeline was trained, and as ``copy_thresholds``.
+    known how long the pipeline was trained, and as ``chosen_settings``.
     """
     output = Path(output)
     check_replaceable(output)
     tuned = load_model(pipeline)
+    config = tuned.config.copy()
     before = updates or tuned.meta.get(UPDATES, 0)
     if not isinstance(before, int) or before < 1:
         raise ValueError(
@@ -64,50 +74,68 @@ def refit(
             "config with [training.before_update] @callbacks = spacy_bioie.count_updates.v1, or "
             "the number of updates."
         )
-    text = tuned.config.to_str(interpolate=False)
+    if config["training"]["max_epochs"] == -1:
+        raise ValueError("max_epochs is -1: expected a corpus that is not streamed, but counted.")
+    documents_before = documents or _count(tuned, config)
+    _check_overrides(config, overrides or {})
+    text = config.to_str(interpolate=False)
     config = Config().from_str(text, overrides=dict(overrides or {}), interpolate=False)
-    documents = {"documents_before": _count(tuned, config)}
     training_corpus(config)["path"] = str(corpus)
-    documents["documents"] = _count(tuned, config)
-    if not all(documents.values()):
-        raise ValueError(f"Expected documents in both training corpora, got {documents}.")
-    growth = documents["documents"] / documents["documents_before"]
+    counts = {"documents_before": documents_before, "documents": _count(tuned, config)}
+    if not all(counts.values()):
+        raise ValueError(f"Expected documents in both training corpora, got {counts}.")
+    growth = counts["documents"] / documents_before
     n_updates = max(2, round(before * growth))  # a last step of 0 would mean no end
-    training: Any = config["training"]
-    training.update(max_epochs=0, max_steps=n_updates - 1, patience=0, eval_frequency=n_updates)
-    _scale_total(training, growth)
-    scratch = output.with_name(f"{output.name}.training")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was broken off
-    scratch.mkdir(parents=True)
+    length = zip(_LENGTH, (0, n_updates - 1, 0, n_updates), strict=True)
+    config["training"].update(length)
+    _scale_total(config, growth)
+    for name in config.interpolate()["training"]["frozen_components"]:
+        config["components"][name] = {"source": str(pipeline)}
+    nlp = init_nlp(config, use_gpu=use_gpu)
+    chosen_settings(tuned, nlp)  # what cannot be copied is known before the training
+    del tuned  # from the GPU
     out, err = (sys.stdout, sys.stderr) if progress else (StringIO(), StringIO())
-    train(init_nlp(config, use_gpu=use_gpu), scratch, use_gpu=use_gpu, stdout=out, stderr=err)
-    refitted = load_model(scratch / "model-last")
-    thresholds = copy_thresholds(tuned, refitted)
-    refitted.meta[UPDATES] = n_updates
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
+        train(nlp, Path(scratch), use_gpu=use_gpu, stdout=out, stderr=err)
+        refitted = load_model(Path(scratch) / "model-last")
+    counts = {**counts, "updates_before": before, "updates": n_updates}
+    thresholds = copy_thresholds(load_model(pipeline), refitted)
+    refitted.meta.update({UPDATES: n_updates, REFITTED: counts})
     with folder_to_replace(output) as folder:
         refitted.to_disk(folder)
-    shutil.rmtree(scratch)
-    return {
-        **documents,
-        "updates_before": before,
-        "updates": n_updates,
-        "thresholds": thresholds,
-    }
+    return {**counts, "thresholds": thresholds}
 
 
 def _count(nlp: Language, config: Config) -> int:
     """The number of training documents that a config names."""
     settings = config.interpolate()
-    names = registry.resolve(settings["training"], schema=ConfigSchemaTraining)  # type: ignore[arg-type]
-    (corpus,) = resolve_dot_names(settings, [names["train_corpus"]])
+    training: Any = registry.resolve(settings["training"], schema=ConfigSchemaTraining)
+    (corpus,) = resolve_dot_names(settings, [training["train_corpus"]])
     return sum(1 for _ in corpus(nlp))
 
 
-def _scale_total(training: Dict[str, Any], growth: float) -> None:
+def _check_overrides(config: Config, overrides: Mapping[str, Any]) -> None:
+    """Raise ValueError for settings that would be replaced, or mean something else."""
+    corpus = f"{config['training']['train_corpus']}.path"
+    own = {corpus, *(f"training.{name}" for name in _LENGTH)}
+    own.add(training_corpus(config)["path"].strip("${}"))  # the variable that it stands for
+    wrong: List[str] = sorted(own & set(overrides))
+    if wrong:
+        raise ValueError(
+            f"{wrong} cannot be overridden: the training corpus is an argument, and the length of "
+            "training follows from the pipeline and the number of documents."
+        )
+
+
+def _scale_total(config: Config, growth: float) -> None:
     """Lengthen the schedule of the learning rate, if it has an end."""
+    values: Any = config.interpolate()["training"]
+    block: Any = config["training"]
     *sections, key = _TOTAL
-    block: Any = training
     for name in sections:
-        block = block.get(name) if isinstance(block, dict) else None
-    if isinstance(block, dict) and isinstance(block.get(key), int):
-        block[key] = round(block[key] * growth)
+        if not isinstance(block, dict) or name not in block:
+            return
+        block, values = block[name], values[name]
+    if isinstance(values, dict) and isinstance(values.get(key), int):
+        block[key] = round(values[key] * growth)

@@ -4,7 +4,7 @@ import pytest
 import spacy
 
 from spacy_bioie.models.span_head import TEMPERATURE, temperature_of
-from spacy_bioie.training.copy_thresholds import copy_thresholds
+from spacy_bioie.training.copy_thresholds import chosen_settings, copy_thresholds
 
 from ..relation_pipeline import NAME, initialize
 from ..relation_pipeline import make_nlp as make_relation_nlp
@@ -43,7 +43,7 @@ def test_mentions(tuned, refitted):
     assert tuned.get_pipe(SPANS).cfg["thresholds"] == {"DDF": 0.5}
 
 
-def test_relations_links_and_codes():
+def test_relations_and_links():
     pipelines = []
     for _ in range(2):
         nlp = make_relation_nlp()
@@ -70,9 +70,12 @@ def test_saved(tuned, refitted, tmp_path):
 
 
 def test_what_does_not_fit(tuned, refitted):
-    refitted.get_pipe(SPANS).cfg["labels"].append("gene")
-    with pytest.raises(ValueError, match=r"'nested_spancat': expected the same labels .*'gene'"):
+    tuned.get_pipe(SPANS).cfg["labels"].append("gene")
+    with pytest.raises(ValueError, match=r"'nested_spancat': expected the labels .*'gene'"):
         copy_thresholds(tuned, refitted)
+    with pytest.raises(ValueError, match="'gene'"):
+        chosen_settings(tuned, refitted)
+    del tuned.get_pipe(SPANS).cfg["labels"][-1]
     with pytest.raises(ValueError, match=r"expected a NestedSpanCategorizer .*, got none"):
         copy_thresholds(spacy.blank("en"), refitted)
     other = spacy.blank("en")
@@ -82,3 +85,14 @@ def test_what_does_not_fit(tuned, refitted):
     with pytest.raises(ValueError, match="finds mentions, links, codes or relations"):
         copy_thresholds(tuned, spacy.blank("en"))
     assert refitted.get_pipe(SPANS).cfg["threshold"] == 0.0
+    # what is in the held-out documents alone takes the common threshold
+    refitted.get_pipe(SPANS).cfg["labels"].append("gene")
+    assert copy_thresholds(tuned, refitted)[SPANS]["threshold"] == 0.25
+
+
+def test_codes():
+    pipelines = [spacy.blank("en") for _ in range(2)]
+    tuned, refitted = (nlp.add_pipe("code_linker") for nlp in pipelines)
+    tuned.cfg.update(threshold=0.3, temperature=1.5)
+    copy_thresholds(*pipelines)
+    assert (refitted.cfg["threshold"], refitted.cfg["temperature"]) == (0.3, 1.5)

@@ -83,11 +83,11 @@ def test_all_documents_are_learned_from(files, tmp_path, monkeypatch):
     assert final.meta[UPDATES] == 26
     weights = [nlp.get_pipe(SPANS).model.to_bytes() for nlp in (final, before)]
     assert weights[0] != weights[1]
-    assert final(ARTICLES[0].text).spans["sc"] is not None
+    assert final.meta["refitted"] == {k: v for k, v in result.items() if k != "thresholds"}
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
     # it can be done again, over what is there
-    again = refit(tmp_path / "final", corpus, tmp_path / "final", updates=2)
-    assert (again["updates_before"], again["updates"]) == (2, 2)
+    again = refit(tmp_path / "final", corpus, tmp_path / "final", updates=2, documents=n)
+    assert (again["updates_before"], again["updates"]) == (2, 4)
 
 
 def test_one_update_is_not_endless(files, tmp_path):
@@ -97,6 +97,35 @@ def test_one_update_is_not_endless(files, tmp_path):
     )
 
 
+def test_rate_whose_end_is_a_variable(files, tmp_path, monkeypatch):
+    tuned, corpus = files
+    nlp = spacy.load(tuned)
+    nlp.config["vars"] = {"total": 13}
+    nlp.config["training"]["optimizer"]["learn_rate"]["total_steps"] = "${vars.total}"
+    nlp.to_disk(tmp_path / "tuned")
+    refit(tmp_path / "tuned", corpus, tmp_path / "final", updates=1)
+    config = Config().from_disk(tmp_path / "final" / "config.cfg")
+    assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == 26
+
+
+def test_frozen_components_are_taken_over(files, tmp_path):
+    corpus = files[1]
+    nlp = make_pipeline("tok2vec", heads=[SPANS])
+    config = training_config(nlp, str(corpus), max_steps=2, eval_frequency=2, score_weights={})
+    config.to_disk(tmp_path / "spans.cfg")
+    train(tmp_path / "spans.cfg", tmp_path / "trained")
+    tuned = spacy.load(tmp_path / "trained" / "model-last")
+    tuned.config["training"].update(
+        frozen_components=["tok2vec"], annotating_components=["tok2vec"]
+    )
+    tuned.to_disk(tmp_path / "tuned")
+    refit(tmp_path / "tuned", corpus, tmp_path / "final", updates=2)
+    final = spacy.load(tmp_path / "final")
+    for name, same in (("tok2vec", True), (SPANS, False)):
+        weights = [pipeline.get_pipe(name).model.to_bytes() for pipeline in (final, tuned)]
+        assert (weights[0] == weights[1]) == same, name
+
+
 def test_what_is_wrong(files, tmp_path):
     tuned, corpus = files
     silent = spacy.load(tuned)
@@ -104,9 +133,16 @@ def test_what_is_wrong(files, tmp_path):
     silent.to_disk(tmp_path / "silent")
     with pytest.raises(ValueError, match="silent': its meta does not say how many updates"):
         refit(tmp_path / "silent", corpus, tmp_path / "out")
+    silent.config["training"]["max_epochs"] = -1
+    silent.to_disk(tmp_path / "silent")
+    with pytest.raises(ValueError, match="max_epochs is -1"):
+        refit(tmp_path / "silent", corpus, tmp_path / "out", updates=2)
     DocBin().to_disk(tmp_path / "empty.spacy")
     with pytest.raises(ValueError, match="Expected documents in both training corpora"):
         refit(tuned, tmp_path / "empty.spacy", tmp_path / "out")
+    for name in ("paths.train", "corpora.train.path", "training.max_steps", "training.patience"):
+        with pytest.raises(ValueError, match=rf"\['{name}'\] cannot be overridden"):
+            refit(tuned, corpus, tmp_path / "out", overrides={name: 7})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine", encoding="utf8")
     with pytest.raises(ValueError, match="no pipeline"):
@@ -114,17 +150,18 @@ def test_what_is_wrong(files, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.spacy", "mine", "silent"]
 
 
-def test_other_labels_leave_nothing(files, tmp_path, monkeypatch):
+def test_missing_labels_are_known_before_the_training(files, tmp_path, monkeypatch):
     """Thresholds of labels that the new pipeline lacks cannot be copied."""
+    monkeypatch.setattr(refitting, "train", None)
     tuned, _ = files
     nlp = make_pipeline("", heads=[SPANS])
     docs = [make_reference(nlp, article) for article in ARTICLES]
     for doc in docs:
         doc.spans["sc"] = [span for span in doc.spans["sc"] if span.label_ == "DDF"]
     DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "other.spacy")
-    with pytest.raises(ValueError, match="'nested_spancat': expected the same labels"):
+    with pytest.raises(ValueError, match="'nested_spancat': expected the labels .* are missing"):
         refit(tuned, tmp_path / "other.spacy", tmp_path / "out", updates=2)
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["other.spacy"]
 
 
 def run(*arguments):
