@@ -30,20 +30,22 @@ CORPORA = {
 SETTINGS = {"epochs": 2, "learn-rate": 3e-4, "batch-size": 16, "window": 256, "held-out": 0.02}
 
 
-def prepare_encoder(data: Path, work: Path, encoder: str) -> Tuple[Path, Dict[str, Any]]:
+def prepare_encoder(
+    data: Path, work: Path, encoder: str, gpu_id: int = -1
+) -> Tuple[Path, Dict[str, Any]]:
     """Train the encoder, unless it is there, made of the same files and with the same settings.
 
     encoder: to begin with.
-    RETURNS: its folder; and what it was made of, the "report" of its training and its "cost".
+    RETURNS: its folder, whose name changes with what it is made of; and that, with the "report" of
+    its training and its "cost". A training that was stopped goes on.
     Raises FileNotFoundError where a corpus is not in ``data``.
     """
-    folder = work / "mentions"
-    done, out = folder / "done.json", folder / "encoder"
     hashes = {path: hash_of(data / path) for _, path in CORPORA.values()}
     made = {"sources": hashes, "encoder": encoder, "settings": SETTINGS}
-    found = json.loads(done.read_text("utf8")) if done.is_file() else {}
-    if any(found.get(key) != value for key, value in made.items()):
-        done.unlink(missing_ok=True)
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:8]
+    folder = work / "mentions" / digest
+    done, out = folder / "done.json", folder / "encoder"
+    if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         corpora = [folder / f"{name}.spacy" for name in CORPORA]
         for (form, path), corpus in zip(CORPORA.values(), corpora, strict=True):
@@ -52,13 +54,13 @@ def prepare_encoder(data: Path, work: Path, encoder: str) -> Tuple[Path, Dict[st
         command = [sys.executable, "-m", "spacy", "bioie", "adapt-mentions", *map(str, corpora)]
         command += [str(out), "--encoder", encoder, "--json", str(report), "--resume"]
         command += [str(part) for name, value in SETTINGS.items() for part in (f"--{name}", value)]
+        command += ["--gpu-id", str(gpu_id)]
         measure = [sys.executable, str(FOLDER / "measure.py"), str(cost)]
         subprocess.run([*measure, *command], check=True, stdout=subprocess.DEVNULL)
         figures = {path.stem: json.loads(path.read_text("utf8")) for path in (report, cost)}
-        found = {**made, **figures}
         with replacing(done) as beside:
-            beside.write_text(json.dumps(found), encoding="utf8")
-    return out, found
+            beside.write_text(json.dumps({**made, **figures}), encoding="utf8")
+    return out, json.loads(done.read_text("utf8"))
 
 
 def hash_of(path: Path) -> str:

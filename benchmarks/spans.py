@@ -109,7 +109,7 @@ def train(run: Run, work: Path, files: spans_data.Files, options: Any) -> Dict[s
     names = spans_data.prepare_names(options.data, work)[0] if run.system.names else None
     encoder = options.encoder
     if run.system.mentions:
-        encoder = str(prepare_encoder(options.data, work, encoder)[0])
+        encoder = str(prepare_encoder(options.data, work, encoder, options.gpu_id)[0])
     made = make_config(run.system, run.steps, run.seeds[0], source, files.held_out, encoder, names)
     complete = cost.is_file() and config.read_text("utf8") == made.to_str()
     if not complete:
@@ -220,6 +220,10 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     unknown = sorted(set(options.systems) - set(SYSTEMS))
     if unknown:
         parser.error(f"unknown systems {', '.join(unknown)}: expected some of {', '.join(SYSTEMS)}")
+    if options.corpus != "gutbrainie" and any(SYSTEMS[name].mentions for name in options.systems):
+        parser.error(
+            "an encoder that has learned mentions of other corpora is for gutbrainie alone"
+        )
     options.steps = DEFAULT_STEPS[options.corpus] if options.steps is None else options.steps
     options.work = options.work.resolve()  # configs name files of it
     options.seeds = [int(seed) for seed in options.seeds.split(",")]
