@@ -342,8 +342,10 @@ def test_every_system_trains(data):
     from spans_systems import SYSTEMS
 
     folder, _ = data
-    assert spans.main([*options(folder, list(SYSTEMS)), "--seeds", "1", "--steps", "3"]) == 0
-    for name in SYSTEMS:
+    # an encoder that learns from other corpora has a test of its own
+    names = [name for name, system in SYSTEMS.items() if not system.mentions]
+    assert spans.main([*options(folder, names), "--seeds", "1", "--steps", "3"]) == 0
+    for name in names:
         result = result_of(folder, f"spans_gutbrainie_3steps_{name}_seed1")
         assert result["metrics"]["strict_micro_f"] >= 0 and result["config"]["name"] == name
 
