@@ -175,8 +175,10 @@ def trained_run(
         made = [trained_run(member, corpus, arguments) for member in run.members()]
         folder = work / "models" / run.name
         average_saved_relations([path for path, _ in made], folder, name=NAME)
-        spent = {"train_steps": 0, "train_seconds": 0.0, "train_cpu_seconds": 0.0}
-        return folder, {key: sum(cost.get(key, 0) for _, cost in made) for key in spent}
+        if JOINT in system.members:
+            return folder, {}  # what the pipeline cost is not known here
+        spent = ("train_steps", "train_seconds", "train_cpu_seconds")
+        return folder, {key: sum(cost[key] for _, cost in made) for key in spent}
     seed = run.seeds[0] if run.seeds else 0
     encoder = arguments.encoder
     if system.mentions:

@@ -203,6 +203,20 @@ def load_without_pooler(source: str, layers: int = 0) -> Tuple[Any, Any]:
     return tokenizer, model
 
 
+def load_encoder(name: str, layers: int = 0) -> Tuple[Any, Any]:
+    """As ``load_without_pooler``, of a folder, a hub name or ``package:PYTHON_PACKAGE/FOLDER``.
+
+    Raises ValueError where there is no encoder.
+    """
+    try:
+        return load_without_pooler(resolve_encoder(name), layers)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The encoder '{name}' cannot be loaded: expected a folder with a saved transformers "
+            f"model and its tokenizer, or a name on a hub. {error}"
+        ) from error
+
+
 def pooled_names(
     model: Any,
     tokenizer: Any,

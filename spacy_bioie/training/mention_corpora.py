@@ -13,8 +13,7 @@ from zlib import crc32
 import numpy
 
 from ..annotation import SPANS_KEY
-from ..encoder_source import resolve_encoder
-from ..kb.name_encoders import load_without_pooler
+from ..kb.name_encoders import load_encoder
 from .encoder_steps import (
     StepSettings,
     check_output,
@@ -82,7 +81,12 @@ def adapt_mentions(
         )
     settings.check()
     output = check_output(output)
-    tokenizer, transformer = _load(encoder)
+    tokenizer, transformer = load_encoder(encoder)
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"The encoder '{encoder}' has no fast tokenizer: expected one, since only these say "
+            "where their pieces stand."
+        )
     bounds = (window, count_positions(transformer), tokenizer.model_max_length)
     window = min(bound for bound in bounds if bound > 0)
     found = [read_tagged(path, tokenizer, spans_key) for path in corpora]
@@ -184,23 +188,6 @@ def _split(
         return split_documents(documents, held_out, seed)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from None
-
-
-def _load(encoder: str) -> Tuple[Any, Any]:
-    """The tokenizer and the transformer."""
-    try:
-        tokenizer, transformer = load_without_pooler(resolve_encoder(encoder))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"The encoder '{encoder}' cannot be loaded: expected a folder with a saved "
-            f"transformers model and its tokenizer, or a name on a hub. {error}"
-        ) from error
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"The encoder '{encoder}' has no fast tokenizer: expected one, since only these say "
-            "where their pieces stand."
-        )
-    return tokenizer, transformer
 
 
 def _tagger(transformer: Any, n_tags: Sequence[int]) -> Any:

@@ -15,13 +15,12 @@ import numpy
 from spacy.vocab import Vocab
 
 from ..annotation import SPANS_KEY
-from ..encoder_source import resolve_encoder
 from ..kb.building import open_sources, with_main_ids
 from ..kb.concepts import Concept
 from ..kb.findings import Findings
 from ..kb.knowledge_base import FaissKnowledgeBase
 from ..kb.merging import merge_by_id
-from ..kb.name_encoders import load_without_pooler, pooled_names
+from ..kb.name_encoders import load_encoder, pooled_names
 from ..kb.pooling_file import POOLINGS
 from ..kb.sources import Filters
 from ..kb.storage import META_FILE
@@ -218,13 +217,7 @@ class NameModel:
 
         from ..models.windows import count_positions
 
-        try:
-            self.tokenizer, transformer = load_without_pooler(resolve_encoder(name), layers)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"The encoder '{name}' cannot be loaded: expected a folder with a saved "
-                f"transformers model and its tokenizer, or a name on a hub. {error}"
-            ) from error
+        self.tokenizer, transformer = load_encoder(name, layers)
         self.transformer = transformer.to(get_torch_default_device())
         self.pooling = pooling
         self.max_length = min(max_length, count_positions(transformer) or max_length)
