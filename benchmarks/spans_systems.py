@@ -141,6 +141,20 @@ def with_names() -> Settings:
     return {f"{MODEL}.tok2vec": {**architecture, "tok2vec": LISTENER, "table": table}}
 
 
+def with_word_forms() -> Settings:
+    """Vectors of words joined with ones learned of their first letter, last three and shape: the
+    encoder reads lower case alone."""
+    attributes = ["PREFIX", "SUFFIX", "SHAPE"]
+    embed = {"@architectures": "spacy.MultiHashEmbed.v2", "width": 64, "attrs": attributes}
+    embed.update(rows=[500, 2000, 1000], include_static_vectors=False)
+    encode = {"@architectures": "spacy.MaxoutWindowEncoder.v2", "width": 64, "depth": 1}
+    encode.update(window_size=1, maxout_pieces=3)
+    forms = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
+    side_by_side = {"@layers": "concatenate.v1", "*": {"encoder": LISTENER, "forms": forms}}
+    scales = {"crf": 30.0, "head": 3.0, **STOCK_RATES, "^E$": 30.0}
+    return {f"{MODEL}.tok2vec": side_by_side, SCALES: scales}
+
+
 def gliner() -> Settings:
     """GLiNER made anew over the encoder; in the place of the one label that is no word, words."""
     config = load_config(BASE.with_name("spans_gliner.cfg"))
@@ -197,6 +211,11 @@ SYSTEMS: Dict[str, System] = {
         "ours",
         with_names(),
         names=True,
+    ),
+    "tagger_word_forms": System(
+        "SpanTagger beside prefixes, suffixes and shapes of words (spaCy's hash embeddings)",
+        "ours",
+        with_word_forms(),
     ),
     "tagger_mentions": System(
         "SpanTagger, encoder trained on mentions of seven other corpora before",
