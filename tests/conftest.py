@@ -5,6 +5,8 @@ from pathlib import Path
 
 # One thread for each of the processes that run tests; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test asks a model hub: a name that is no folder is an error at once, not after retries.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import spacy
