@@ -31,6 +31,7 @@ from linking_gutbrainie_systems import (
     ADAPTED,
     FITTED,
     KEY,
+    OF_PIPELINE,
     UNFITTED,
     Corpus,
     Linker,
@@ -117,11 +118,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True, help="folder of name vectors")
     parser.add_argument("--pipeline", type=Path, help="a trained pipeline")
-    parser.add_argument("--systems", nargs="+", choices=(*UNFITTED, *FITTED, "pipeline"))
+    parser.add_argument("--systems", nargs="+", choices=(*UNFITTED, *FITTED, *OF_PIPELINE))
     parser.add_argument("--again", action="store_true", help="also where a result exists")
     arguments = parser.parse_args()
-    if "pipeline" in (arguments.systems or ()) and arguments.pipeline is None:
-        parser.error("the system 'pipeline' needs --pipeline")
+    needed = [system for system in OF_PIPELINE if system in (arguments.systems or ())]
+    if needed and arguments.pipeline is None:
+        parser.error(f"the system '{needed[0]}' needs --pipeline")
     nlp = rules_pipeline()
     corpus = read_corpus(arguments.data, nlp)
     names = TrainingNames()
@@ -153,7 +155,7 @@ def main() -> None:
                 **describe_config(system, corpus),
                 "cpu_seconds": round(time.process_time() - cpu),
             },
-            seeds=[0] if system in FITTED else [],
+            seeds=[0] if system in (*FITTED, "projection") else [],
             seconds=time.perf_counter() - begin,
             peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )

@@ -131,14 +131,14 @@ def pointer(**settings: Any) -> Settings:
     return {MODEL: {**model, **settings}}
 
 
-def with_names() -> Settings:
+def with_names(words: Settings = LISTENER) -> Settings:
     """Vectors of words joined with marks of where names of vocabularies stand, which hold no
     mention of any corpus."""
     names = [name for of_file in VOCABULARIES.values() for name in of_file]
     sources = {name: f"${{paths.names}}/{name}.jsonl" for name in names}
     table = {"@misc": "spacy_bioie.NameTable.v1", "sources": sources}
     architecture = {"@architectures": "spacy_bioie.WithNameTable.v1", "width": 64}
-    return {f"{MODEL}.tok2vec": {**architecture, "tok2vec": LISTENER, "table": table}}
+    return {f"{MODEL}.tok2vec": {**architecture, "tok2vec": words, "table": table}}
 
 
 def with_word_forms() -> Settings:
@@ -216,6 +216,12 @@ SYSTEMS: Dict[str, System] = {
         "SpanTagger beside prefixes, suffixes and shapes of words (spaCy's hash embeddings)",
         "ours",
         with_word_forms(),
+    ),
+    "tagger_forms_names": System(
+        "SpanTagger beside both, word forms and the table of names",
+        "ours",
+        {**with_word_forms(), **with_names(with_word_forms()[f"{MODEL}.tok2vec"])},
+        names=True,
     ),
     "tagger_mentions": System(
         "SpanTagger, encoder trained on mentions of seven other corpora before",

@@ -96,8 +96,9 @@ def test_systems_that_need_no_adapted_encoder(data, monkeypatch):
         assert metrics["mentions_unseen_names"] == 0 and metrics["gold_unseen_names_acc1"] is None
         if result["seeds"] != [0]:
             assert metrics["gold_acc1"] == metrics["gold_repeated_acc1"] == 1.0
-    with pytest.raises(SystemExit):
-        run(data, monkeypatch, "--systems", "pipeline")
+    for system in ("pipeline", "projection"):
+        with pytest.raises(SystemExit):
+            run(data, monkeypatch, "--systems", system)
 
 
 def test_coherence_shares_what_is_fitted(data, monkeypatch):
@@ -129,6 +130,29 @@ def test_coherence_shares_what_is_fitted(data, monkeypatch):
     # nothing is done again
     run(data, monkeypatch, "--systems", *systems.ADAPTED)
     assert len(fitted) == 2
+
+
+def test_mentions_of_a_shared_encoder_search_names(data, monkeypatch):
+    import linking_gutbrainie_systems as systems
+
+    nlp = systems.rules_pipeline()
+    model = {"@architectures": "spacy_bioie.TransformerModel.v1", "name": str(data / "bert")}
+    nlp.add_pipe("transformer", config={"model": model}).initialize(lambda: [], nlp=nlp)
+    nlp.to_disk(data / "pipeline")
+    monkeypatch.setattr(systems, "PROJECTION", {**systems.PROJECTION, "epochs": 30})
+    distances, update = [], systems.FaissEntityLinker.update
+
+    def noted(linker, examples, **options):
+        losses = {}
+        update(linker, examples, losses=losses, **options)
+        distances.append(losses["faiss_entity_linker"])
+
+    monkeypatch.setattr(systems.FaissEntityLinker, "update", noted)
+    options = ("--pipeline", str(data / "pipeline"), "--systems", "projection")
+    found = run(data, monkeypatch, *options)["projection"]
+    assert found["config"]["projection"]["epochs"] == 30 and found["seeds"] == [0]
+    assert found["metrics"]["gold_acc1"] == 1.0
+    assert len(distances) == 30 and distances[-1] < distances[0] / 2
 
 
 def test_adapted_encoder_is_kept_by_what_it_learned(data, monkeypatch):
