@@ -70,10 +70,14 @@ class Run(NamedTuple):
         """Where its model lies."""
         return work / "models" / self.cut / f"{self.name}_seed{self.seeds[0]}"
 
+    def trained(self) -> "Run":
+        """The run whose model this is; itself, but for what is added to another one."""
+        return self._replace(name=self.system.base) if self.system.base else self
+
     def members(self) -> List["Run"]:
-        """The runs that an ensemble is made of; of a single system itself."""
+        """The runs that an ensemble is made of; of a single system the one that is trained."""
         if not self.system.members:
-            return [self]
+            return [self.trained()]
         if len(self.system.members) == 1:
             return [self._replace(name=self.system.members[0], seeds=[s]) for s in self.seeds]
         return [self._replace(name=name) for name in self.system.members]
@@ -128,10 +132,15 @@ def evaluate(
     files: spans_data.Files,
     folder: Path,
     gpu_id: int,
+    added: Sequence[str] = (),
 ) -> Dict[str, Any]:
-    """Score and time a model, or an ensemble, in a process of its own."""
+    """Score and time a model, or an ensemble, in a process of its own.
+
+    added: components that are added to it, see ``System``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     spec = {"members": [str(path / "model-best") for path in members], "method": method}
+    spec.update(added=list(added), train=str(files.train))
     spec.update(test=str(files.test), held_out=str(files.held_out), gpu_id=gpu_id, passes=PASSES)
     (folder / "spec.json").write_text(json.dumps(spec), encoding="utf8")
     out, cost = folder / "scores.json", folder / "evaluation_cost.json"
@@ -152,11 +161,10 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
         training: Dict[str, Any] = {"seconds": sum(cost["seconds"] for cost in costs)}
         folder = work / "models" / run.cut / f"{run.name}_ensemble"
     else:
-        training = train(run, work, files, options)
+        training = train(run.trained(), work, files, options)
         folder = run.folder(work)
-    found = evaluate(
-        [m.folder(work) for m in run.members()], system.method, files, folder, options.gpu_id
-    )
+    members = [member.folder(work) for member in run.members()]
+    found = evaluate(members, system.method, files, folder, options.gpu_id, system.added)
     sources = dict(files.sources)
     if any(member.system.names for member in run.members()):
         sources.update(spans_data.prepare_names(options.data, work)[1])
@@ -182,7 +190,8 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
             "name": run.name,
             "kind": system.kind,
             "base": "configs/spans_only.cfg",
-            "differs": describe_settings(system.differs(run.steps)),
+            "differs": describe_settings(run.trained().system.differs(run.steps)),
+            "added": list(system.added),
             "silver": system.silver,
             "members": [[m.name, *m.seeds] for m in run.members()] if system.members else [],
             "method": system.method,

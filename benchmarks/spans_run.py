@@ -99,13 +99,15 @@ def learned_alpha(nlp: Language) -> Optional[float]:
 def evaluate(spec: Path, output: Path) -> None:
     """Score and time what ``spec`` names.
 
-    spec: JSON with "members" (folders of pipelines), "method" (of an ensemble, or empty), "test"
-        and "held_out" (files), "gpu_id" and "passes" (over the test documents, for time).
+    spec: JSON with "members" (folders of pipelines), "method" (of an ensemble, or empty), "added"
+        (components, initialized with the documents of the file "train"), "test" and "held_out"
+        (files), "gpu_id" and "passes" (over the test documents, for time).
     """
     settings = json.loads(spec.read_text("utf8"))
     if settings["gpu_id"] >= 0:
         spacy.require_gpu(settings["gpu_id"])
     nlp = load(settings["members"], settings["method"])
+    add_components(nlp, settings["added"], settings["train"])
     gold = {name: list(read_docbin(settings[name], nlp.vocab)) for name in ("test", "held_out")}
     before = resident_mb()
     predicted, metrics = timed(nlp, [doc.text for doc in gold["test"]], settings["passes"])
@@ -138,6 +140,15 @@ def load(members: Sequence[str], method: str) -> Language:
     if method == "spans":
         return join_spans(pipelines, names=members)
     return join_scores(pipelines, method, names=members)
+
+
+def add_components(nlp: Language, names: Sequence[str], train: str) -> None:
+    """Let these follow what finds mentions; those that need to know of mentions learn of them."""
+    for name in names:
+        added: Any = nlp.add_pipe(name)
+        if hasattr(added, "initialize"):
+            examples = [Example(doc, doc) for doc in read_docbin(train, nlp.vocab)]
+            added.initialize(lambda examples=examples: examples, nlp=nlp)
 
 
 def timed(nlp: Language, texts: List[str], passes: int) -> Tuple[List[Doc], Dict[str, Any]]:

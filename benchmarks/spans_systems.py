@@ -41,6 +41,9 @@ class System:
     mentions: whether its encoder is that of ``mention_encoder.prepare_encoder``.
     members, method: of an ensemble, the systems it is made of and how. One system stands for its
         runs of all seeds; several for one run each, of the first seed.
+    base: the system whose trained model this is, with what is ``added``.
+    added: components that follow the one that finds mentions, initialized with the documents of
+        the training.
     """
 
     title: str
@@ -51,6 +54,8 @@ class System:
     mentions: bool = False
     members: Tuple[str, ...] = ()
     method: str = ""
+    base: str = ""
+    added: Tuple[str, ...] = ()
 
     def differs(self, steps: int) -> Settings:
         """What it replaces in the base config."""
@@ -167,6 +172,12 @@ def gliner() -> Settings:
     }
 
 
+def consistent(base: str, title: str) -> System:
+    """A system that is trained already, and its labels made consistent in each document."""
+    title = f"{title}, one label for a name in a document"
+    return System(title, "ours", base=base, added=("abbreviations", "label_consistency"))
+
+
 PER_SEQUENCE = {"@misc": "spacy_bioie.CrfLikelihood.v1", "per": "sequence"}
 SYSTEMS: Dict[str, System] = {
     "stock_ner": System("spaCy `ner`", "peer", stock_ner()),
@@ -228,6 +239,10 @@ SYSTEMS: Dict[str, System] = {
         "ours",
         mentions=True,
     ),
+    "tagger_consistent": consistent("tagger", "SpanTagger"),
+    "tagger_names_consistent": consistent("tagger_names", "SpanTagger beside a table of names"),
+    "tagger_word_forms_consistent": consistent("tagger_word_forms", "SpanTagger beside word forms"),
+    "tagger_forms_names_consistent": consistent("tagger_forms_names", "SpanTagger beside both"),
     "tagger_adaptive": System(
         "SpanTagger, AdaBioBERT's alpha, CRF per token", "ours", mix("learned")
     ),

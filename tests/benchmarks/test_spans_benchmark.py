@@ -63,6 +63,24 @@ def test_what_fails_is_told_and_the_rest_goes_on(spans_folder, capsys):
         spans.parse(options(folder, ["unheard_of"]))
 
 
+def test_components_are_added_to_a_trained_system(spans_folder):
+    import spans
+
+    folder, calls = spans_folder
+    arguments = [*options(folder, ["tagger_consistent", "tagger"]), "--seeds", "1"]
+    assert spans.main(arguments) == 0
+    evaluations = [("evaluate", "tagger_consistent_seed1"), ("evaluate", "tagger_seed1")]
+    assert calls == [("train", "tagger_seed1"), *evaluations]
+    plain, added = (
+        result_of(folder, f"spans_gutbrainie_8steps_tagger{name}_seed1")
+        for name in ("", "_consistent")
+    )
+    assert (plain["config"]["added"], plain["config"]["members"]) == ([], [])
+    assert added["config"]["added"] == ["abbreviations", "label_consistency"]
+    assert added["metrics"]["training_seconds"] == plain["metrics"]["training_seconds"]
+    assert added["config"]["differs"] == plain["config"]["differs"]
+
+
 def test_vocabularies_are_read_by_the_system_that_names_them(spans_folder):
     import spans
     from spans_data import VOCABULARIES
