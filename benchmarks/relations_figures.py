@@ -215,7 +215,7 @@ def stored_figures(
 
 def load(folder: Path) -> Language:
     """A pipeline without what finds and links mentions, which are given."""
-    return spacy.load(folder, exclude=["nested_spancat", "faiss_entity_linker"])
+    return spacy.load(folder, exclude=["nested_spancat", "label_consistency", "faiss_entity_linker"])
 
 
 def dev_ids(inputs: Dict[str, List[Doc]]) -> List[str]:

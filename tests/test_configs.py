@@ -43,6 +43,8 @@ WITHOUT_LOSS = {
     for config in ("bert_base_gpu", "linking_cross_encoder", "minilm_cpu")
 }
 
+WITHOUT_LEARNING = {"biomedical_sentencizer", "abbreviations", "label_consistency"}
+
 pytestmark = [
     # nested mentions of the sample, which one chain of tags cannot find
     pytest.mark.filterwarnings("ignore:.*cannot be learned:UserWarning"),
@@ -151,7 +153,7 @@ def test_config_trains(config, inputs, trained):
     performance = srsly.read_json(folder / "meta.json")["performance"]
     nlp = spacy.load(folder)
     learning = [name for name, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)]
-    assert set(learning) == set(nlp.pipe_names) - {"biomedical_sentencizer", "abbreviations"}
+    assert set(learning) == set(nlp.pipe_names) - WITHOUT_LEARNING
     for name in learning:
         loss = performance[f"{name}_loss"]
         assert math.isfinite(loss), name
