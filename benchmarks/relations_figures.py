@@ -215,7 +215,8 @@ def stored_figures(
 
 def load(folder: Path) -> Language:
     """A pipeline without what finds and links mentions, which are given."""
-    return spacy.load(folder, exclude=["nested_spancat", "label_consistency", "faiss_entity_linker"])
+    names = ["nested_spancat", "label_consistency", "faiss_entity_linker"]
+    return spacy.load(folder, exclude=names)
 
 
 def dev_ids(inputs: Dict[str, List[Doc]]) -> List[str]:
