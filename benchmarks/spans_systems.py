@@ -172,10 +172,13 @@ def gliner() -> Settings:
     }
 
 
+CONSISTENT = ("abbreviations", "label_consistency")
+
+
 def consistent(base: str, title: str) -> System:
     """A system that is trained already, and its labels made consistent in each document."""
     title = f"{title}, one label for a name in a document"
-    return System(title, "ours", base=base, added=("abbreviations", "label_consistency"))
+    return System(title, "ours", base=base, added=CONSISTENT)
 
 
 PER_SEQUENCE = {"@misc": "spacy_bioie.CrfLikelihood.v1", "per": "sequence"}
@@ -294,6 +297,19 @@ SYSTEMS: Dict[str, System] = {
     ),
     "tagger_3_weights": System(
         "SpanTagger, weights averaged", "ensemble", members=("tagger",), method="weights"
+    ),
+    "word_forms_3": System(
+        "SpanTagger beside word forms, emissions averaged",
+        "ensemble",
+        members=("tagger_word_forms",),
+        method="emissions",
+    ),
+    "word_forms_3_consistent": System(
+        "SpanTagger beside word forms, emissions averaged, one label for a name in a document",
+        "ensemble",
+        members=("tagger_word_forms",),
+        method="emissions",
+        added=CONSISTENT,
     ),
     "mixed_vote": System(
         "Vote of five heads",
