@@ -34,6 +34,8 @@ Counts = Dict[str, Dict[str, int]]
 class LabelConsistency(Pipe):
     """Gives the mentions of a name in a document one label.
 
+    It belongs behind what finds mentions, and ahead of what links or relates them by their labels.
+
     Mentions have one name where their normalised texts are the same, or become so when short forms
     are written out (the component ``abbreviations`` has to have found these). The label is that
     which training mentions of the name have, if nearly all agree; else that of the first mention in
