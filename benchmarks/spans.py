@@ -133,14 +133,15 @@ def evaluate(
     folder: Path,
     gpu_id: int,
     added: Sequence[str] = (),
+    train: Optional[Path] = None,
 ) -> Dict[str, Any]:
     """Score and time a model, or an ensemble, in a process of its own.
 
-    added: components that are added to it, see ``System``.
+    added: components that are added to it, see ``System``, and know of the documents ``train``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spec = {"members": [str(path / "model-best") for path in members], "method": method}
-    spec.update(added=list(added), train=str(files.train))
+    spec.update(added=list(added), train=str(train or files.train))
     spec.update(test=str(files.test), held_out=str(files.held_out), gpu_id=gpu_id, passes=PASSES)
     (folder / "spec.json").write_text(json.dumps(spec), encoding="utf8")
     out, cost = folder / "scores.json", folder / "evaluation_cost.json"
@@ -164,7 +165,9 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
         training = train(run.trained(), work, files, options)
         folder = run.folder(work)
     members = [member.folder(work) for member in run.members()]
-    found = evaluate(members, system.method, files, folder, options.gpu_id, system.added)
+    silver = all(member.system.silver for member in run.members())
+    learned = files.train if silver else files.best
+    found = evaluate(members, system.method, files, folder, options.gpu_id, system.added, learned)
     sources = dict(files.sources)
     if any(member.system.names for member in run.members()):
         sources.update(spans_data.prepare_names(options.data, work)[1])
@@ -192,7 +195,7 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
             "base": "configs/spans_only.cfg",
             "differs": describe_settings(run.trained().system.differs(run.steps)),
             "added": list(system.added),
-            "silver": system.silver,
+            "silver": silver,
             "members": [[m.name, *m.seeds] for m in run.members()] if system.members else [],
             "method": system.method,
             "documents": files.documents,

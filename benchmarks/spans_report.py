@@ -76,9 +76,8 @@ def main_table(by_name: Dict[str, List[Result]], text: str) -> Table:
     corpus = next(iter(by_name.values()))[0]["config"]["corpus"]
     beside = BESIDE.get(corpus, TOKENS)
     head = ["system", "seeds", "P", "R", "strict micro-F1", "sd", "macro-F1", *beside]
-    head += [f"difference to `{base}`", "held out", "steps a second"]
+    head += [f"difference to `{base}`, same seeds", "held out", "steps a second"]
     head += ["documents a second", "minutes", "GB training", "GB inference"]
-    counts = {name: pooled(found) for name, found in by_name.items()}
     rows = []
     for name, found in ordered(by_name):
         means = {key: mean(found, key) for key in found[0]["metrics"]}
@@ -87,17 +86,17 @@ def main_table(by_name: Dict[str, List[Result]], text: str) -> Table:
         row += [number(means[f"strict_{key}"]) for key in ("micro_p", "micro_r", "micro_f")]
         row.append(number(statistics.stdev(micro)) if len(micro) > 1 else "-")
         row += [number(means[key]) for key in ("strict_macro_f", *beside.values())]
-        row.append(difference(counts, name, base))
+        row.append(difference(by_name, name, base))
         row.append(number(means["held_out_strict_micro_f"]))
         row += [number(means.get(key), 2) for key in ("steps_per_second", "documents_per_second")]
         row.append(number(statistics.mean(result["seconds"] for result in found) / 60, 1))
         gigabytes = (means.get("training_peak_mb"), means.get("inference_peak_mb"))
         row += [number(None if mb is None else mb / 1024, 1) for mb in gigabytes]
         rows.append(row)
-    return Table(f"{text}. {verdict(by_name, counts)}", head, rows)
+    return Table(f"{text}. {verdict(by_name)}", head, rows)
 
 
-def verdict(by_name: Dict[str, List[Result]], counts: Dict[str, Counts]) -> str:
+def verdict(by_name: Dict[str, List[Result]]) -> str:
     """The best of ours by held-out documents against the best peers on the documents scored."""
     said = []
     for which, ours, peers in (
@@ -117,7 +116,7 @@ def verdict(by_name: Dict[str, List[Result]], counts: Dict[str, Counts]) -> str:
         said.append(
             f"The best {which} of ours by held-out documents is `{best}` with {value}; the best "
             f"peer on the scored documents themselves is `{peer}`, difference "
-            f"{difference(counts, best, peer)}; {expected}."
+            f"{difference(by_name, best, peer)}; {expected}."
         )
     return " ".join(said)
 
@@ -165,9 +164,19 @@ def pooled(results: Sequence[Result]) -> Counts:
     return total
 
 
-def difference(counts: Dict[str, Counts], name: str, other: str) -> str:
+def of_same_seeds(by_name: Dict[str, List[Result]], *names: str) -> List[List[Result]]:
+    """The results of two systems with the seeds that both have; an ensemble has its members'."""
+    found = [by_name.get(name, []) for name in names]
+    seeds = [{seed for result in results for seed in result["seeds"]} for results in found]
+    shared = seeds[0] & seeds[1]
+    return [[r for r in results if shared.issuperset(r["seeds"])] for results in found]
+
+
+def difference(by_name: Dict[str, List[Result]], name: str, other: str) -> str:
     """Micro-F1 of one system less that of another, with its interval and p-value."""
-    if name == other or other not in counts or set(counts[name]) != set(counts[other]):
+    pair = of_same_seeds(by_name, name, other)
+    counts = {key: pooled(found) for key, found in zip((name, other), pair, strict=True)}
+    if name == other or not all(pair) or set(counts[name]) != set(counts[other]):
         return "-"
     from spacy_bioie.scoring.bootstrap import paired_table_bootstrap
     from spacy_bioie.scoring.rules import CountTable
