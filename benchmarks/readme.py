@@ -35,9 +35,9 @@ def spans(results: List[Dict[str, Any]]) -> List[str]:
     lines += [
         "Same encoder, documents, batches and number of updates for all; nothing is chosen on the "
         "documents that are scored. Figures are means over seeds, sd is over seeds. Differences "
-        "are of micro-F1 from counts summed over the seeds that both have, with the 95 % interval and the two-sided p "
-        "of a paired bootstrap over documents. Held out: strict micro-F1 on the documents that "
-        "chose the checkpoint.",
+        "are of micro-F1 from counts summed over the seeds that both have, with the 95 % interval "
+        "and the two-sided p of a paired bootstrap over documents. Held out: strict micro-F1 on "
+        "the documents that chose the checkpoint.",
     ]
     return lines + tables(span_tables(results))
 

@@ -11,8 +11,11 @@ from spacy_bioie.annotation import (
     get_relation_rows,
     set_mentions,
     set_relations,
+    set_tier,
 )
 from spacy_bioie.pipeline.label_consistency import LabelConsistency
+from spacy_bioie.pipeline.linker_reranking import after_rules
+from spacy_bioie.training.ensembling import join_spans
 
 NAME = "label_consistency"
 TEXT = "Low mood (LM) and gut flora. LM in mice, low-mood in rats and the LM score."
@@ -76,7 +79,8 @@ def test_training_decides_where_it_agrees(rules):
     found = [("mice", 1, "human"), ("rats", 1, "human"), ("LM", 2, "animal")]
     found += [("Low mood", 1, "disease")]
     component = rules.get_pipe(NAME)
-    # two thirds of three are too few, one mention is too few; the short form decides for the long
+    # two thirds of three are too few, one mention is too few; of a long form that is not known the
+    # short form decides
     assert labels(component(make_doc(rules, found))) == ["human", "human", "score", "score"]
     component.cfg["min_share"] = 0.6
     assert labels(component(make_doc(rules, found)))[0] == "animal"
@@ -86,11 +90,42 @@ def test_training_decides_where_it_agrees(rules):
     assert labels(component(make_doc(rules, found))) == ["human", "human", "disease", "disease"]
 
 
+def test_known_long_form_decides_before_the_short_form(rules):
+    elsewhere = [("LM", i, "score") for i in (1, 2, 3)]
+    learn(rules, ("LM LM LM", elsewhere), ("low mood, low mood", [("low mood", 1, "disease")] * 2))
+    doc = make_doc(rules, [("Low mood", 1, "animal"), ("LM", 2, "animal")])
+    assert labels(rules.get_pipe(NAME)(doc)) == ["disease", "disease"]
+
+
+def test_tiers_count_by_their_weight(nlp):
+    nlp.add_pipe(NAME, config={"tier_weights": {"silver": 0.4, "bronze": 0.0}})
+    docs = []
+    for tier, label, n in (("silver", "human", 3), ("gold", "animal", 5), ("bronze", "score", 9)):
+        docs.append(make_doc(nlp, [("mice", 1, label)] * n))
+        set_tier(docs[-1], tier)
+    component = nlp.get_pipe(NAME)
+    component.initialize(lambda: [Example(doc, doc) for doc in docs], nlp=nlp)
+    assert component.counts == {"mice": {"human": pytest.approx(1.2), "animal": 5.0}}
+    assert labels(component(make_doc(nlp, [("mice", 1, "human")]))) == ["animal"]
+
+
 def test_mentions_on_the_same_tokens_keep_their_labels(rules):
     learn(rules, ("mice mice mice", [("mice", i, "animal") for i in (1, 2, 3)]))
     rows = [("Low mood", 1, "disease"), ("Low mood", 1, "score"), ("LM", 2, "animal")]
     doc = make_doc(rules, [*rows, ("mice", 1, "human")])
     assert labels(rules.get_pipe(NAME)(doc)) == ["disease", "score", "animal", "animal"]
+    # the same mention twice has one label
+    doc = make_doc(rules, [("Low mood", 1, "disease")] * 2 + [("LM", 2, "animal")])
+    assert labels(rules.get_pipe(NAME)(doc)) == ["disease"] * 3
+
+
+def test_blanks_are_no_name(rules):
+    doc = rules.make_doc("a  b  c")
+    set_mentions(doc, "sc", [Mention(1, 2, "x"), Mention(3, 4, "y")])
+    assert [doc[m.start : m.end].text for m in get_mentions(doc)] == [" ", " "]
+    assert labels(rules.get_pipe(NAME)(doc)) == ["x", "y"]
+    rules.get_pipe(NAME).initialize(lambda: [Example(doc, doc)], nlp=rules)
+    assert rules.get_pipe(NAME).counts == {}
 
 
 def test_all_else_stays(rules):
@@ -106,6 +141,29 @@ def test_all_else_stays(rules):
     assert [m.label for m in after] == ["animal", "animal"]
     assert [vars(m) | {"label": ""} for m in after] == [vars(m) | {"label": ""} for m in before]
     assert get_relation_rows(doc) == relations and len(doc._.relations) == 1
+
+
+def test_ids_that_are_shared_and_attributes_stay(nlp):
+    ruler = nlp.add_pipe("span_ruler", config={"spans_key": "sc"})
+    patterns = {"mice": "animal", "Mice": "human"}
+    ruler.add_patterns([{"label": x, "pattern": w, "id": "M:1"} for w, x in patterns.items()])
+    component = nlp.add_pipe(NAME)
+    with nlp.select_pipes(disable=[NAME]):
+        doc = nlp("Mice and mice")
+    doc.spans["sc"].attrs["sources"] = ["a", "b"]
+    component(doc)
+    assert labels(doc) == ["human", "human"]
+    assert [span.id_ for span in doc.spans["sc"]] == ["M:1", "M:1"]
+    assert doc.spans["sc"].attrs["sources"] == ["a", "b"] and doc.spans["sc"].name == "sc"
+
+
+def test_rules_over_gold_mentions_leave_them(rules):
+    """A component that learns from gold mentions runs the rules before it, but not this one."""
+    rules.add_pipe("faiss_entity_linker")
+    doc = make_doc(rules, [("Low mood", 1, "disease"), ("LM", 2, "animal")])
+    (example,) = after_rules([Example(doc, doc)], rules, "faiss_entity_linker")
+    assert labels(example.predicted) == ["disease", "animal"]
+    assert len(example.predicted._.abbreviations) == 3
 
 
 def test_group_is_chosen(nlp):
@@ -154,23 +212,30 @@ def test_batch_equals_single_and_processes(pipeline):
     assert found(DocBin().from_bytes(stored).get_docs(pipeline.vocab)) == found(single)
 
 
+def test_stands_behind_the_vote_of_an_ensemble(pipeline, tmp_path):
+    pipeline.to_disk(tmp_path)
+    joined = join_spans([pipeline, spacy.load(tmp_path)])
+    assert joined.pipe_names[-3:] == ["span_ruler", "span_vote", NAME]
+    assert found(joined.pipe(TEXTS)) == [EXPECTED, [], ["animal", "animal"], EXPECTED]
+
+
 def test_saved_and_loaded(pipeline, tmp_path):
     pipeline.get_pipe(NAME).cfg["min_mentions"] = 1
     before = pipeline.get_pipe(NAME)
     pipeline.to_disk(tmp_path)
-    for other in (spacy.load(tmp_path), spacy.blank("en").from_config(pipeline.config)):
-        if other.get_pipe(NAME).counts:
-            assert found(other.pipe(TEXTS)) == found(pipeline.pipe(TEXTS))
-        other.from_bytes(pipeline.to_bytes())
+    blank = spacy.blank("en").from_config(pipeline.config)
+    assert blank.get_pipe(NAME).counts == {}
+    for other in (spacy.load(tmp_path), blank.from_bytes(pipeline.to_bytes())):
         after = other.get_pipe(NAME)
-        assert (after.cfg, after.counts) == (before.cfg, before.counts)
-        assert after.counts == {"mice": {"animal": 2}}
+        assert (after.cfg, after.counts) == (before.cfg, {"mice": {"animal": 2}})
         assert found(other.pipe(TEXTS)) == found(pipeline.pipe(TEXTS))
 
 
 def test_wrong_settings():
-    with pytest.raises(ValueError, match="'x': min_mentions is 0, expected 1 or more"):
+    with pytest.raises(ValueError, match="'x': min_mentions is 0, expected more than 0"):
         LabelConsistency("x", min_mentions=0)
+    with pytest.raises(ValueError, match=r"'x': tier_weights\['gold'\] is -1, expected 0 or more"):
+        LabelConsistency("x", tier_weights={"gold": -1})
     with pytest.raises(ValueError, match=r"'x': min_share is 0.5, expected more than half"):
         LabelConsistency("x", min_share=0.5)
     with pytest.raises(TypeError, match="LabelConsistency.initialize"):
