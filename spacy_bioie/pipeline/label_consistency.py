@@ -7,6 +7,7 @@ GutBrainIE 9 of 5,119 names have several labels in one document.
 """
 
 from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
@@ -26,6 +27,7 @@ from ..annotation import (
     mention_texts,
 )
 from ..kb.normalisation import normalise_name
+from .span_weights import SpanWeights
 
 # name -> label -> training mentions, by the weight of their tier
 Counts = Dict[str, Dict[str, float]]
@@ -76,11 +78,7 @@ class LabelConsistency(Pipe):
             raise ValueError(
                 f"Component '{name}': min_share is {min_share}, expected more than half."
             )
-        for tier, weight in (tier_weights or {}).items():
-            if weight < 0.0:
-                raise ValueError(
-                    f"Component '{name}': tier_weights['{tier}'] is {weight}, expected 0 or more."
-                )
+        SpanWeights(tier_weights or {}).check(name)
         self.name = name
         self.cfg: Dict[str, Any] = {
             "spans_key": spans_key,
@@ -110,7 +108,7 @@ class LabelConsistency(Pipe):
 
     def consistent_labels(self, doc: Doc, mentions: Sequence[Mention]) -> List[str]:
         """The labels that mentions of a document should have, without modifying it."""
-        texts = [normalise_name(text) for text in mention_texts(doc, mentions)]
+        texts = mention_texts(doc, mentions)
         groups: Dict[str, List[int]] = defaultdict(list)
         for i, text in enumerate(expand_abbreviations(doc, mentions)):
             groups[normalise_name(text)].append(i)
@@ -123,7 +121,7 @@ class LabelConsistency(Pipe):
             if any(len(found) > 1 for found in at.values()):
                 continue
             members.sort(key=lambda i: mentions[i].start)
-            names = (name, *(texts[i] for i in members))
+            names = chain([name], (normalise_name(texts[i]) for i in members))
             known = next(filter(None, map(self._known_label, names)), None)
             for i in members:
                 labels[i] = known or mentions[members[0]].label

@@ -1,4 +1,4 @@
-"""How much the documents and the labels count that a ``nested_spancat`` learns from."""
+"""How much the documents and the labels count that components for mentions learn from."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Literal, Optional, Sequence, Union

@@ -19,7 +19,6 @@ from spacy_bioie.training.ensembling import join_spans
 
 NAME = "label_consistency"
 TEXT = "Low mood (LM) and gut flora. LM in mice, low-mood in rats and the LM score."
-#       0   1    2 3 4 5   6   7    8 9 10 11  12 13 14 15 16 17 ...
 
 
 @pytest.fixture
