@@ -24,6 +24,7 @@ import spans_data
 from mention_encoder import describe_encoder, describe_sources, prepare_encoder
 from results import write_result
 from spans_systems import BASE_STEPS, ENCODER, SYSTEMS, System, describe_settings, make_config
+from word_vectors import prepare_vectors
 
 FOLDER = Path(__file__).resolve().parent
 DEFAULT_SYSTEMS = {"gutbrainie": list(SYSTEMS), "bionne_en": ["stock_spancat", "tagger_labels"]}
@@ -83,6 +84,37 @@ class Run(NamedTuple):
         return [self._replace(name=name) for name in self.system.members]
 
 
+class Inputs(NamedTuple):
+    """What systems read beside the documents.
+
+    paths: names of parameters of ``make_config`` and their values.
+    sources: the files that these are made of.
+    details: how, for the config of a result.
+    """
+
+    paths: Dict[str, Any]
+    sources: Dict[str, Dict[str, Any]]
+    details: Dict[str, Any]
+
+
+def prepare_inputs(systems: Sequence[System], work: Path, options: Any) -> Inputs:
+    """Make what any of the systems reads, unless it is there."""
+    inputs = Inputs({"encoder": options.encoder}, {}, {})
+    if any(system.names for system in systems):
+        inputs.paths["names"], sources = spans_data.prepare_names(options.data, work)
+        inputs.sources.update(sources)
+    if any(system.mentions for system in systems):
+        encoder, made = prepare_encoder(options.data, work, options.encoder, options.gpu_id)
+        inputs.paths["encoder"] = str(encoder)
+        inputs.sources.update(describe_sources(made))
+        inputs.details["encoder_before"] = describe_encoder(made)
+    if any(system.vectors for system in systems):
+        inputs.paths["vectors"], made = prepare_vectors(options.data, work)
+        inputs.sources.update(made.pop("sources"))
+        inputs.details["vectors_before"] = made
+    return inputs
+
+
 def make_queue(
     systems: Sequence[str], seeds: Sequence[int], parts: Sequence[spans_data.Part], steps: int
 ) -> List[Run]:
@@ -110,11 +142,8 @@ def train(run: Run, work: Path, files: spans_data.Files, options: Any) -> Dict[s
     folder = run.folder(work)
     config, cost, log = folder / "config.cfg", folder / "cost.json", folder / "log.json"
     source = files.train if run.system.silver else files.best
-    names = spans_data.prepare_names(options.data, work)[0] if run.system.names else None
-    encoder = options.encoder
-    if run.system.mentions:
-        encoder = str(prepare_encoder(options.data, work, encoder, options.gpu_id)[0])
-    made = make_config(run.system, run.steps, run.seeds[0], source, files.held_out, encoder, names)
+    paths = prepare_inputs([run.system], work, options).paths
+    made = make_config(run.system, run.steps, run.seeds[0], source, files.held_out, **paths)
     complete = cost.is_file() and config.read_text("utf8") == made.to_str()
     if not complete:
         cost.unlink(missing_ok=True)
@@ -168,13 +197,7 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
     silver = all(member.system.silver for member in run.members())
     learned = files.train if silver else files.best
     found = evaluate(members, system.method, files, folder, options.gpu_id, system.added, learned)
-    sources = dict(files.sources)
-    if any(member.system.names for member in run.members()):
-        sources.update(spans_data.prepare_names(options.data, work)[1])
-    before: Dict[str, Any] = {}
-    if any(member.system.mentions for member in run.members()):
-        before = prepare_encoder(options.data, work, options.encoder)[1]
-        sources.update(describe_sources(before))
+    inputs = prepare_inputs([member.system for member in run.members()], work, options)
     metrics = {**found["metrics"], "inference_peak_mb": found["peak_memory_mb"]}
     details = {"counts": found["counts"]}
     if not system.members:
@@ -187,7 +210,7 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
         benchmark="spans",
         system=system.title,
         metrics=metrics,
-        data=sources,
+        data={**files.sources, **inputs.sources},
         config={
             "corpus": run.part.corpus,
             "name": run.name,
@@ -204,7 +227,7 @@ def carry_out(run: Run, work: Path, files: spans_data.Files, options: Any) -> Pa
             "fold": [run.part.fold, run.part.folds],
             "threads": os.environ.get("OMP_NUM_THREADS", "all"),
             "encoder": options.encoder,
-            **({"encoder_before": describe_encoder(before)} if before else {}),
+            **inputs.details,
         },
         seeds=run.seeds,
         seconds=training["seconds"],
@@ -264,7 +287,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"{i}/{len(queue)} {run.result}", flush=True)
         try:
             path = carry_out(run, options.work, files[run.part], options)
-        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        except (OSError, ValueError, ImportError, subprocess.CalledProcessError) as error:
             failed += 1
             print(f"  left out: {error}", flush=True)
             continue

@@ -39,6 +39,7 @@ class System:
     silver: whether it learns from silver documents.
     names: whether it reads the vocabularies of ``spans_data.prepare_names``, ``paths.names``.
     mentions: whether its encoder is that of ``mention_encoder.prepare_encoder``.
+    vectors: whether it begins with those of ``word_vectors.prepare_vectors``.
     members, method: of an ensemble, the systems it is made of and how. One system stands for its
         runs of all seeds; several for one run each, of the first seed.
     base: the system whose trained model this is, with what is ``added``.
@@ -52,6 +53,7 @@ class System:
     silver: bool = True
     names: bool = False
     mentions: bool = False
+    vectors: bool = False
     members: Tuple[str, ...] = ()
     method: str = ""
     base: str = ""
@@ -146,12 +148,15 @@ def with_names(words: Settings = LISTENER) -> Settings:
     return {f"{MODEL}.tok2vec": {**architecture, "tok2vec": words, "table": table}}
 
 
-def with_word_forms() -> Settings:
+def with_word_forms(vectors: bool = False) -> Settings:
     """Vectors of words joined with ones learned of their first letter, last three and shape: the
-    encoder reads lower case alone."""
+    encoder reads lower case alone.
+
+    vectors: whether these are mixed with static ones.
+    """
     attributes = ["PREFIX", "SUFFIX", "SHAPE"]
     embed = {"@architectures": "spacy.MultiHashEmbed.v2", "width": 64, "attrs": attributes}
-    embed.update(rows=[500, 2000, 1000], include_static_vectors=False)
+    embed.update(rows=[500, 2000, 1000], include_static_vectors=vectors)
     encode = {"@architectures": "spacy.MaxoutWindowEncoder.v2", "width": 64, "depth": 1}
     encode.update(window_size=1, maxout_pieces=3)
     forms = {"@architectures": "spacy.Tok2Vec.v2", "embed": embed, "encode": encode}
@@ -237,6 +242,29 @@ SYSTEMS: Dict[str, System] = {
         {**with_word_forms(), **with_names(with_word_forms()[f"{MODEL}.tok2vec"])},
         names=True,
     ),
+    "tagger_forms_sequence": System(
+        "SpanTagger beside word forms, likelihood per sequence",
+        "ours",
+        {**with_word_forms(), f"{MODEL}.loss": PER_SEQUENCE},
+    ),
+    "tagger_vectors": System(
+        "SpanTagger beside static vectors (floret, of raw abstracts)",
+        "ours",
+        {
+            f"{MODEL}.tok2vec": {
+                "@architectures": "spacy_bioie.WithStaticVectors.v1",
+                "width": 64,
+                "tok2vec": LISTENER,
+            }
+        },
+        vectors=True,
+    ),
+    "tagger_forms_vectors": System(
+        "SpanTagger beside word forms mixed with static vectors",
+        "ours",
+        with_word_forms(vectors=True),
+        vectors=True,
+    ),
     "tagger_mentions": System(
         "SpanTagger, encoder trained on mentions of seven other corpora before",
         "ours",
@@ -245,6 +273,12 @@ SYSTEMS: Dict[str, System] = {
     "tagger_consistent": consistent("tagger", "SpanTagger"),
     "tagger_names_consistent": consistent("tagger_names", "SpanTagger beside a table of names"),
     "tagger_word_forms_consistent": consistent("tagger_word_forms", "SpanTagger beside word forms"),
+    "tagger_forms_sequence_consistent": consistent(
+        "tagger_forms_sequence", "SpanTagger beside word forms, likelihood per sequence"
+    ),
+    "tagger_forms_vectors_consistent": consistent(
+        "tagger_forms_vectors", "SpanTagger beside word forms and static vectors"
+    ),
     "tagger_forms_names_consistent": consistent("tagger_forms_names", "SpanTagger beside both"),
     "tagger_adaptive": System(
         "SpanTagger, AdaBioBERT's alpha, CRF per token", "ours", mix("learned")
@@ -328,10 +362,12 @@ def make_config(
     held_out: Path,
     encoder: str,
     names: Optional[Path] = None,
+    vectors: Optional[Path] = None,
 ) -> Any:
     """The config that is trained: the base with the system's settings and this many updates.
 
     names: the folder of vocabularies, of a system that reads them.
+    vectors: the folder of static vectors, of a system that begins with them.
     """
     config = load_config(BASE)
     assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == BASE_STEPS
@@ -350,6 +386,7 @@ def make_config(
         f"{RATE}.total_steps": steps,
         f"{RATE}.warmup_steps": round(WARMUP * steps),
         **({} if names is None else {"paths.names": str(names)}),
+        **({} if vectors is None else {"initialize.vectors": str(vectors)}),
     }
     for path, value in {**common, **system.differs(steps)}.items():
         *sections, key = path.split(".")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ..tiny_encoder import make_tiny_bert
-from .spans_corpora import HELD_OUT, article, write_vocabularies
+from .spans_corpora import HELD_OUT, article, write_texts, write_vocabularies
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -27,12 +27,16 @@ def spans_folder(tmp_path, monkeypatch):
     import spans
     import spans_data
     import spans_run
+    import word_vectors
 
     for number, path in enumerate(spans_data.source_files(tmp_path, "gutbrainie")):
         path.parent.mkdir(parents=True)
         ids = range(3 * number, 3 * number + 3)
         path.write_text(json.dumps({str(i): article(i % 2 == 0) for i in ids}), encoding="utf8")
     write_vocabularies(tmp_path)
+    write_texts(tmp_path)
+    few = {"dim": 8, "bucket": 100, "epoch": 1, "minCount": 1}
+    monkeypatch.setattr(word_vectors, "SETTINGS", {**word_vectors.SETTINGS, **few})
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("\n".join(HELD_OUT), encoding="utf8")
     monkeypatch.setattr(spans_data, "HELD_OUT", held_out)

@@ -41,6 +41,21 @@ def write_vocabularies(folder):
                 print(json.dumps(concept), file=file)
 
 
+def write_texts(folder):
+    """Raw abstracts and bronze documents, of which static vectors are learned."""
+    import word_vectors
+
+    # floret writes zeros where it has read next to nothing
+    records = [{"text": " ".join([ABSTRACT] * 200)}, {"title": TITLE, "abstract": ABSTRACT}]
+    for path, record in zip(word_vectors.ABSTRACTS, records, strict=True):
+        (folder / path).parent.mkdir(exist_ok=True)
+        with gzip.open(folder / path, "wt", encoding="utf8") as file:
+            print(json.dumps(record), file=file)
+    path = folder / word_vectors.ARTICLES.format("bronze")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"99": article()}), encoding="utf8")
+
+
 def write_iob(folder, n_sentences, before=""):
     """Files of sentences of five tokens; each second one has a mention."""
     for name in ("train", "devel"):
