@@ -33,10 +33,10 @@ def TransformerListener_v1(
         respect to this component.
     upstream (str): Name of the transformer component, or "*" for any.
     """
-    from spacy_transformers.layers.listener import TransformerListener
+    from .transformer_listener import AddableTransformerListener  # needs spacy-transformers
 
     limit_threads_after_fork()
-    listener = TransformerListener(upstream_name=upstream)
+    listener = AddableTransformerListener(upstream_name=upstream)
     model: Model = chain(listener, token_vectors(pooling or reduce_mean(), grad_factor))
     model.set_ref("listener", listener)
     return model
