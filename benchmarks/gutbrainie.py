@@ -97,6 +97,7 @@ def main() -> None:
     # of the refitted pipeline it says nothing of epochs
     tuned = load_config(root / "training" / CORPUS / "model-tuned" / "config.cfg")
     training = tuned["training"]
+    batcher = training["batcher"]  # of stages, in our configs
     path = write_result(
         arguments.name or f"gutbrainie_{arguments.config}_seed{arguments.seed}",
         benchmark="gutbrainie",
@@ -114,7 +115,8 @@ def main() -> None:
             "file": f"configs/{arguments.config}.cfg",
             "encoder": nlp.config.get("vars", {}).get("encoder"),
             "max_epochs": training["max_epochs"],
-            "batch_documents": training["batcher"]["size"],
+            "epochs_of_all_tiers": batcher.get("epochs"),
+            "batch_documents": batcher.get("batcher", batcher)["size"],
             "held_out": HELD_OUT.name,
             "refitted_updates": nlp.meta.get("updates"),
             "checkpoint_on_held_out": {

@@ -56,6 +56,28 @@ def test_it_learns(tiny_bert):
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_it_stands_beside_other_layers_where_several_components_listen(tiny_bert):
+    """Not the last listener, it has no gradient to give that others could be added to."""
+    convolutions = {
+        "@architectures": "spacy.HashEmbedCNN.v2",
+        **{"width": 8, "depth": 1, "embed_size": 50, "window_size": 1, "maxout_pieces": 2},
+        **{"subword_features": True, "pretrained_vectors": None},
+    }
+    beside = {"encoder": LISTENER, "forms": convolutions}
+    joined = {"@layers": "concatenate.v1", "*": beside}
+    nlp, examples = make_pipeline(tiny_bert, ("tagger", "morphologizer"), joined)
+    heads = [nlp.get_pipe(name).model for name in ("tagger", "morphologizer")]
+    forms = [node for head in heads for node in head.walk() if node.name == "maxout"]
+    before = [node.get_param("W").copy() for node in forms]
+    losses = nlp.update(examples)
+    assert losses["tagger"] > 0 and losses["morphologizer"] > 0
+    assert len(forms) >= 2
+    for node, old in zip(forms, before, strict=True):
+        assert not numpy.allclose(node.get_param("W"), old)
+    nlp.update(examples, sgd=False)
+    assert gradient_norm(nlp) > 0
+
+
 @pytest.mark.parametrize("listener", [LISTENER, STOCK], ids=["own", "stock"])
 def test_replace_listeners_save_and_reload(tmp_path, listener):
     folder = make_tiny_bert(tmp_path / "bert", max_positions=64)
