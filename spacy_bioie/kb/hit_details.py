@@ -1,6 +1,6 @@
 """What the search hits of a mention say of its candidates, as columns that a reranker reads."""
 
-from typing import TYPE_CHECKING, Sequence, Tuple
+from typing import TYPE_CHECKING, Iterator, List, Sequence, Tuple
 
 import numpy
 
@@ -61,17 +61,11 @@ def hit_details(
     hit, position = tables.name_concepts.positions(rows)
     place = numpy.searchsorted(keys, mention[hit] * n + tables.name_concepts.values[position])
     official = tables.official[position]
-    for column, values in (
-        (0, lexical[hit]),
-        (1, semantic[hit]),
-        (2, numpy.where(official, similarity[hit], 0.0)),
-        (3, numpy.where(official, 0.0, similarity[hit])),
-    ):
-        numpy.maximum.at(out[:, column], place, values.astype("float32"))
     overlaps = _overlaps(kb, names, hits[0])[at][hit]
-    for first, kind in ((7, official), (7 + len(OVERLAPS), ~official)):
-        columns = out[:, first : first + len(OVERLAPS)]
-        numpy.maximum.at(columns, place[kind], overlaps[kind])
+    _greatest_of(out, place, [lexical[hit], semantic[hit]], [0, 1])
+    for kind, column, first in ((official, 2, 7), (~official, 3, 7 + len(OVERLAPS))):
+        values = [similarity[hit][kind], *overlaps[kind].T]
+        _greatest_of(out, place[kind], values, [column, *range(first, first + len(OVERLAPS))])
     hit, position = tables.evidence.positions(rows)
     place = numpy.searchsorted(keys, mention[hit] * n + tables.evidence.values[position])
     same = tables.evidence_labels[position] == label_rows[mention[hit]]
@@ -84,6 +78,22 @@ def hit_details(
     equal = tables.evidence_counts[position] * (similarity[hit] > 1 - 1e-6)
     out[:, 6] = numpy.log1p(numpy.bincount(place, weights=equal, minlength=len(keys)))
     return out
+
+
+def _greatest_of(
+    out: numpy.ndarray, place: numpy.ndarray, values: Sequence[numpy.ndarray], columns: List[int]
+) -> None:
+    """Write the greatest of the values of each row, or 0, into some columns of ``out``.
+
+    place: for each value its row, int64.
+    """
+    order = numpy.argsort(place, kind="stable")
+    rows, starts = numpy.unique(place[order], return_index=True)
+    if not len(rows):
+        return
+    for column, row_values in zip(columns, values, strict=True):
+        greatest = numpy.maximum.reduceat(row_values[order], starts)
+        out[rows, column] = numpy.maximum(greatest, 0.0)
 
 
 def _overlaps(kb: "FaissKnowledgeBase", names: Sequence[str], found: RaggedRows) -> numpy.ndarray:
@@ -102,19 +112,25 @@ def _part_similarities(
     """
     vectorizer = kb.vectorizer
     split = vectorizer.lexical.dims
-    query, _ = found.positions(numpy.arange(len(found)))
-    out = numpy.zeros((2, len(query)), dtype="float32")
+    out = numpy.zeros((2, len(found.values)), dtype="float32")
     assert kb.index is not None
-    for begin in range(0, len(query), _AT_ONCE):
-        chunk = slice(begin, begin + _AT_ONCE)
-        distinct, place = numpy.unique(found.values[chunk], return_inverse=True)
-        names, asked = kb.index.vectors(distinct)[place], queries[query[chunk]]
-        for i, (columns, weight) in enumerate(
-            (
-                (slice(0, split), vectorizer.lexical_weight),
-                (slice(split, None), vectorizer.semantic_weight),
-            )
-        ):
-            products = numpy.einsum("ij,ij->i", asked[:, columns], names[:, columns])
-            out[i, chunk] = products / (weight or 1.0)
+    for first, last in _chunks(found.offsets):
+        begin, end = found.offsets[first], found.offsets[last]
+        distinct, place = numpy.unique(found.values[begin:end], return_inverse=True)
+        vectors = kb.index.vectors(distinct)
+        for query in range(first, last):
+            own = slice(found.offsets[query], found.offsets[query + 1])
+            names = vectors[place[own.start - begin : own.stop - begin]]
+            out[0, own] = names[:, :split] @ queries[query, :split]
+            out[1, own] = names[:, split:] @ queries[query, split:]
+    out[0] /= vectorizer.lexical_weight or 1.0
+    out[1] /= vectorizer.semantic_weight or 1.0
     return out
+
+
+def _chunks(offsets: numpy.ndarray) -> Iterator[Tuple[int, int]]:
+    """Ranges of queries whose hits are compared at once; one with more of them stands alone."""
+    first, n = 0, len(offsets) - 1
+    while first < n:
+        last = int(numpy.searchsorted(offsets, offsets[first] + _AT_ONCE, side="right")) - 1
+        yield first, (first := max(last, first + 1))

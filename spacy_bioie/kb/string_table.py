@@ -15,7 +15,10 @@ class StringTable(Sequence[str]):
     def __init__(self, buffer: numpy.ndarray, offsets: numpy.ndarray):
         self.buffer = numpy.asarray(buffer)
         self.offsets = numpy.asarray(offsets)
+        # Much faster than arrays to read single items of
         self._bytes = memoryview(self.buffer)  # type: ignore[arg-type]
+        self._offsets = memoryview(self.offsets)  # type: ignore[arg-type]
+        self._n = len(self.offsets) - 1
 
     @classmethod
     def from_strings(cls, strings: Iterable[str]) -> "StringTable":
@@ -26,14 +29,14 @@ class StringTable(Sequence[str]):
         return cls(numpy.frombuffer(b"".join(encoded), dtype="uint8"), offsets)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return self._n
 
     def __getitem__(self, row):  # type: ignore[override]
         """The string of a row (a non-negative integer)."""
-        if not 0 <= row < len(self):
-            raise IndexError(f"Row {row} of a table of {len(self)} strings.")
-        start, end = self.offsets[row], self.offsets[row + 1]
-        return bytes(self._bytes[start:end]).decode("utf8", errors="surrogatepass")
+        if not 0 <= row < self._n:
+            raise IndexError(f"Row {row} of a table of {self._n} strings.")
+        part = self._bytes[self._offsets[row] : self._offsets[row + 1]]
+        return str(part, "utf8", "surrogatepass")
 
     def take(self, rows: Iterable[int]) -> List[str]:
         """The strings of several rows."""
@@ -42,7 +45,7 @@ class StringTable(Sequence[str]):
     def find_sorted(self, string: str) -> int:
         """The row of a string by binary search, -1 if absent. The table has to be sorted."""
         row = bisect_left(self, string)
-        return row if row < len(self) and self[row] == string else -1
+        return row if row < self._n and self[row] == string else -1
 
     def to_arrays(self, name: str) -> Dict[str, numpy.ndarray]:
         """The arrays to be saved, named after the table."""

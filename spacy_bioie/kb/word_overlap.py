@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from typing import Dict, Sequence
+from typing import Dict, Sequence, Tuple
 
 import numpy
 
@@ -14,8 +14,13 @@ from .ragged import RaggedRows
 # name
 OVERLAPS = ("of_mention", "of_name", "last_word", "first_word", "at_end", "at_beginning")
 _WORD = re.compile(r"[^\W_]+")
-# Most words of a batch have been in an earlier one
+# Most words of a batch, and most names found, have been in an earlier one
 _fold_word = lru_cache(maxsize=100_000)(fold_name)
+
+
+@lru_cache(maxsize=100_000)
+def _folded_words(text: str) -> Tuple[str, ...]:
+    return tuple(_fold_word(word) for word in _WORD.findall(text))
 
 
 def word_overlaps(
@@ -57,9 +62,9 @@ def word_overlaps(
 
 def _word_rows(texts: Sequence[str], ids: Dict[str, int]) -> RaggedRows:
     """For each text the numbers of its words; ``ids`` takes up new ones."""
-    words = [_WORD.findall(text) for text in texts]
+    words = [_folded_words(text) for text in texts]
     which = numpy.repeat(numpy.arange(len(words)), [len(row) for row in words])
-    values = [ids.setdefault(_fold_word(word), len(ids)) for row in words for word in row]
+    values = [ids.setdefault(word, len(ids)) for row in words for word in row]
     return RaggedRows.from_pairs(which, numpy.asarray(values), len(texts))
 
 
