@@ -97,7 +97,7 @@ def main() -> None:
     # of the refitted pipeline it says nothing of epochs
     tuned = load_config(root / "training" / CORPUS / "model-tuned" / "config.cfg")
     training = tuned["training"]
-    batcher = training["batcher"]  # of stages, in our configs
+    batcher = training["batcher"]
     path = write_result(
         arguments.name or f"gutbrainie_{arguments.config}_seed{arguments.seed}",
         benchmark="gutbrainie",
@@ -115,7 +115,7 @@ def main() -> None:
             "file": f"configs/{arguments.config}.cfg",
             "encoder": nlp.config.get("vars", {}).get("encoder"),
             "max_epochs": training["max_epochs"],
-            "epochs_of_all_tiers": batcher.get("epochs"),
+            **({"epochs_of_all_tiers": batcher["epochs"]} if "epochs" in batcher else {}),
             "batch_documents": batcher.get("batcher", batcher)["size"],
             "held_out": HELD_OUT.name,
             "refitted_updates": nlp.meta.get("updates"),

@@ -1,7 +1,7 @@
 """Token vectors from the shared encoder."""
 
 import sys
-from typing import Any, Callable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
@@ -93,14 +93,26 @@ def encoder_of_its_own(encoder: Model) -> Model:
 
 def encoder_of_its_own_config(encoder_config: dict, listener_config: dict) -> dict:
     """The config to go with it (``attrs["replace_listener_cfg"]``)."""
-    while "tok2vec" in listener_config:  # spaCy gives the layer around it, where there is one
-        listener_config = listener_config["tok2vec"]
+    # spaCy gives the layer around it, where there is one
+    for section, key in listener_sections({"": listener_config}):
+        listener_config = section[key]
+        break
     config = {**encoder_config, "@architectures": OWN_ENCODER}
     for key in ("pooling", "grad_factor"):
         if key in listener_config:
             config[key] = listener_config[key]
     config["average_windows"] = listener_config.get("@architectures") != LISTENER
     return config
+
+
+def listener_sections(config: Dict[str, Any]) -> Iterator[Tuple[Dict[str, Any], str]]:
+    """Where in a config there are listeners: the section around each, and its key there."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            if "Listener" in str(value.get("@architectures", "")):
+                yield config, key
+            else:
+                yield from listener_sections(value)
 
 
 class WatchedTok2VecListener(Tok2VecListener):

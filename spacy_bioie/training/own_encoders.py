@@ -1,10 +1,12 @@
 """Components that leave their pipeline, and take the shared encoder with them."""
 
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, List, Tuple
 
 from spacy.language import Language
 from spacy.ty import ListenedToComponent
 from spacy.util import replace_model_node
+
+from ..models.listener import listener_sections
 
 
 def give_own_encoder(nlp: Language, component: str) -> None:
@@ -28,7 +30,7 @@ def give_own_encoder(nlp: Language, component: str) -> None:
     name, encoder = encoders[0]
     attrs = encoder.model.attrs
     config = nlp.get_pipe_config(name)["model"]
-    for section, key in list(_listener_configs(nlp.get_pipe_config(component)["model"])):
+    for section, key in list(listener_sections(nlp.get_pipe_config(component)["model"])):
         make = attrs.get("replace_listener_cfg")
         section[key] = make(config, section[key]) if make else config
     pipe: Any = nlp.get_pipe(component)
@@ -38,12 +40,3 @@ def give_own_encoder(nlp: Language, component: str) -> None:
             own = attrs["replace_listener"](own)
         replace_model_node(pipe.model, listener, own)
         encoder.remove_listener(listener, component)
-
-
-def _listener_configs(section: Dict[str, Any]) -> Iterator[Tuple[Dict[str, Any], str]]:
-    for key, value in section.items():
-        if isinstance(value, dict):
-            if "Listener" in str(value.get("@architectures", "")):
-                yield section, key
-            else:
-                yield from _listener_configs(value)

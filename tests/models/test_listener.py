@@ -1,6 +1,7 @@
 import numpy
 import pytest
 import spacy
+from spacy.util import dot_to_object
 from thinc.api import Model
 from thinc.types import Ragged
 
@@ -18,6 +19,18 @@ STOCK = {
     "@architectures": "spacy-transformers.TransformerListener.v1",
     "pooling": {"@layers": "reduce_mean.v1"},
 }
+CONVOLUTIONS = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "width": 8,
+    "depth": 1,
+    "embed_size": 50,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": True,
+    "pretrained_vectors": None,
+}
+HALF = {**LISTENER, "grad_factor": 0.5}
+JOINED = {"@layers": "concatenate.v1", "*": {"encoder": HALF, "forms": CONVOLUTIONS}}
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +71,7 @@ def test_it_learns(tiny_bert):
 
 def test_it_stands_beside_other_layers_where_several_components_listen(tiny_bert):
     """Not the last listener, it has no gradient to give that others could be added to."""
-    convolutions = {
-        "@architectures": "spacy.HashEmbedCNN.v2",
-        **{"width": 8, "depth": 1, "embed_size": 50, "window_size": 1, "maxout_pieces": 2},
-        **{"subword_features": True, "pretrained_vectors": None},
-    }
-    beside = {"encoder": LISTENER, "forms": convolutions}
-    joined = {"@layers": "concatenate.v1", "*": beside}
-    nlp, examples = make_pipeline(tiny_bert, ("tagger", "morphologizer"), joined)
+    nlp, examples = make_pipeline(tiny_bert, ("tagger", "morphologizer"), JOINED)
     heads = [nlp.get_pipe(name).model for name in ("tagger", "morphologizer")]
     forms = [node for head in heads for node in head.walk() if node.name == "maxout"]
     before = [node.get_param("W").copy() for node in forms]
@@ -78,14 +84,17 @@ def test_it_stands_beside_other_layers_where_several_components_listen(tiny_bert
     assert gradient_norm(nlp) > 0
 
 
-@pytest.mark.parametrize("listener", [LISTENER, STOCK], ids=["own", "stock"])
-def test_replace_listeners_save_and_reload(tmp_path, listener):
+PATHS = {"own": "model.tok2vec", "stock": "model.tok2vec", "joined": "model.tok2vec.*.encoder"}
+
+
+@pytest.mark.parametrize("kind, listener", [("own", HALF), ("stock", STOCK), ("joined", JOINED)])
+def test_replace_listeners_save_and_reload(tmp_path, kind, listener):
     folder = make_tiny_bert(tmp_path / "bert", max_positions=64)
     nlp, examples = make_pipeline(folder, listener=listener)
     for _ in range(2):
         nlp.update(examples)
     expected = tagger_scores(nlp)
-    nlp.replace_listeners("transformer", "tagger", ["model.tok2vec"])
+    nlp.replace_listeners("transformer", "tagger", [PATHS[kind]])
     assert numpy.allclose(tagger_scores(nlp, run_encoder=False), expected, atol=1e-6)
     encoders = [nlp.get_pipe("transformer").model, nlp.get_pipe("tagger").model]
     ids = [shim.id for model in encoders for node in model.walk() for shim in node.shims]
@@ -98,9 +107,10 @@ def test_replace_listeners_save_and_reload(tmp_path, listener):
     (tmp_path / "bert").rename(tmp_path / "gone")
     loaded = spacy.load(tmp_path / "pipeline")
     assert numpy.allclose(tagger_scores(loaded, run_encoder=False), expected, atol=1e-6)
-    config = loaded.config["components"]["tagger"]["model"]["tok2vec"]
+    config = dot_to_object(loaded.config, f"components.tagger.{PATHS[kind]}")
     assert config["@architectures"] == "spacy_bioie.Tok2VecTransformer.v1"
-    assert config["average_windows"] is (listener is STOCK)
+    assert config["average_windows"] is (kind == "stock")
+    assert config.get("grad_factor") == (1.0 if kind == "stock" else 0.5)
     loaded.update(examples)
     loaded.remove_pipe("transformer")
     loaded.remove_pipe("morphologizer")
@@ -133,16 +143,7 @@ def test_missing_output_of_a_tok2vec_is_an_error():
     nlp.add_pipe(
         "tok2vec",
         config={
-            "model": {
-                "@architectures": "spacy.HashEmbedCNN.v2",
-                "width": 8,
-                "depth": 1,
-                "embed_size": 50,
-                "window_size": 1,
-                "maxout_pieces": 2,
-                "subword_features": True,
-                "pretrained_vectors": None,
-            }
+            "model": CONVOLUTIONS,
         },
     )
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 8}

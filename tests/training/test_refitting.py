@@ -9,6 +9,7 @@ from spacy.tokens import DocBin
 from thinc.api import Config
 from typer.testing import CliRunner
 
+from spacy_bioie.annotation import set_tier
 from spacy_bioie.cli import app
 from spacy_bioie.training import refitting
 from spacy_bioie.training.refitting import refit
@@ -106,6 +107,47 @@ def test_rate_whose_end_is_a_variable(files, tmp_path, monkeypatch):
     refit(tmp_path / "tuned", corpus, tmp_path / "final", updates=1)
     config = Config().from_disk(tmp_path / "final" / "config.cfg")
     assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == 26
+
+
+class Stop(Exception):
+    """Raised in the place of a training."""
+
+
+def test_stages_are_as_long_in_epochs(files, tmp_path, monkeypatch):
+    """Documents of the good tier lengthen the epochs that go over them alone the most."""
+    configs = []
+
+    def watch(config, **settings):
+        configs.append(config.interpolate()["training"])
+        raise Stop
+
+    monkeypatch.setattr(refitting, "init_nlp", watch)
+    nlp = spacy.load(files[0])
+    for name, tiers in (("train", ["silver", "silver", "gold"]), ("all", ["silver"] * 3)):
+        docs = [nlp.make_doc("Gut and brain.") for _ in range(6 if name == "all" else 3)]
+        for doc, tier in zip(docs, [*tiers, "gold", "gold", "gold"], strict=False):
+            set_tier(doc, tier)
+        DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / f"{name}.spacy")
+    settings = nlp.config["corpora"]["train"]
+    settings["path"] = str(tmp_path / "train.spacy")
+    stages = {"@batchers": "spacy_bioie.TierStages.v1", "epochs": 2, "tiers": ["gold"]}
+    one = {"@batchers": "spacy.batch_by_sequence.v1", "size": 1}
+    nlp.config["training"]["batcher"] = {**stages, "batcher": one}
+    nlp.to_disk(tmp_path / "tuned")
+    for before, after in ((3, 6), (5, 10), (6, 12), (7, 15), (10, 24)):
+        with pytest.raises(Stop):
+            refit(tmp_path / "tuned", tmp_path / "all.spacy", tmp_path / "out", updates=before)
+        assert configs[-1]["max_steps"] == after - 1
+        # 2 epochs of 3 updates and 7 of one; 2 of 6 and 7 of 3
+        assert configs[-1]["optimizer"]["learn_rate"]["total_steps"] == 33
+    # what the pipeline learned from is not there any more
+    with pytest.raises(Stop):
+        refit(
+            *(tmp_path / "tuned", tmp_path / "all.spacy", tmp_path / "out"), updates=7, documents=3
+        )
+    assert configs[-1]["max_steps"] == 14 - 1
+    with pytest.raises(ValueError, match="Epoch 1 has no batch: expected documents in each"):
+        next(refitting._epoch_sizes(nlp.config, []))
 
 
 def test_frozen_components_are_taken_over(files, tmp_path):

@@ -57,7 +57,7 @@ def options_of(lines: list[list[str]], *words: str) -> dict[str, str]:
 
 def check_package_and_schedule(lines, corpus, package, schedule, version="0.1.0"):
     training = options_of(lines, "spacy", "train")
-    names = ("batcher.epochs", "max_epochs", "optimizer.learn_rate.total_steps", "eval_frequency")
+    names = ("max_epochs", "optimizer.learn_rate.total_steps", "eval_frequency")
     assert tuple(int(training[f"--training.{name}"]) for name in names) == schedule
     assert training["--output"] == f"training/{corpus}"
     assert training["--paths.train"] == f"corpus/{corpus}/train.spacy"
@@ -76,9 +76,9 @@ def check_package_and_schedule(lines, corpus, package, schedule, version="0.1.0"
 @pytest.mark.parametrize(
     "variables, corpus, package, schedule",
     [
-        ({}, "sample", "bioie_sample", (40, 40, 120, 17)),
-        ({"corpus": "sample"}, "sample", "bioie_sample", (40, 40, 120, 17)),
-        ({"corpus": "gutbrainie"}, "gutbrainie", "bioie_gutbrain", (4, 12, 296, 59)),
+        ({}, "sample", "bioie_sample", (40, 120, 17)),
+        ({"corpus": "sample"}, "sample", "bioie_sample", (40, 120, 17)),
+        ({"corpus": "gutbrainie"}, "gutbrainie", "bioie_gutbrain", (6, 276, 55)),
     ],
 )
 def test_corpus_alone_sets_package_and_schedule(project, variables, corpus, package, schedule):
@@ -111,13 +111,12 @@ def test_every_value_can_be_changed(project):
         "package.gutbrainie": "mine",
         "adapt_layers": 3,
         "adapt_steps": 5,
-        "first_epochs.gutbrainie": 1,
         "max_epochs.gutbrainie": 2,
         "total_steps.gutbrainie": 94,
         "eval_frequency.gutbrainie": 31,
     }
     lines = plan(project, "gutbrainie", **variables)
-    check_package_and_schedule(lines, "gutbrainie", "mine", (1, 2, 94, 31), version="1.2.3")
+    check_package_and_schedule(lines, "gutbrainie", "mine", (2, 94, 31), version="1.2.3")
     training = options_of(lines, "spacy", "train", "configs/tok2vec_cpu.cfg")
     expected = {"--vars.encoder": "some/encoder", "--gpu-id": "3", "--system.seed": "77"}
     assert expected.items() <= training.items()
@@ -129,15 +128,8 @@ def test_every_value_can_be_changed(project):
     expected |= {"--seed": "77", "--gpu-id": "3"}
     assert expected.items() <= adapting.items()
     assert not [word for line in lines for word in line if "assets/gutbrainie/" in word]
-    short = {
-        "first_epochs.sample": 1,
-        "max_epochs.sample": 1,
-        "total_steps.sample": 3,
-        "eval_frequency.sample": 2,
-    }
-    check_package_and_schedule(
-        plan(project, "all", **short), "sample", "bioie_sample", (1, 1, 3, 2)
-    )
+    short = {"max_epochs.sample": 1, "total_steps.sample": 3, "eval_frequency.sample": 2}
+    check_package_and_schedule(plan(project, "all", **short), "sample", "bioie_sample", (1, 3, 2))
 
 
 def test_every_value_is_passed_on():
@@ -156,14 +148,11 @@ def test_schedules_fit_their_corpora():
     articles = (REPOSITORY / "assets" / "sample" / "articles").glob("*.txt")
     training = sum("\nsplit: train\n" in path.read_text(encoding="utf8") for path in articles)
     held_out = (REPOSITORY / "assets" / "splits" / "sample_held_out.txt").read_text().split()
-    sample = training - len(held_out)
-    # of all tiers, and of the better ones
-    documents = {"sample": (sample, sample), "gutbrainie": (722, 223)}
+    documents = {"sample": training - len(held_out), "gutbrainie": 722}
     values = PROJECT["vars"]
-    for corpus, (everything, better) in documents.items():
-        first, epochs = values["first_epochs"][corpus], values["max_epochs"][corpus]
-        updates = -(-everything // 16) * first + -(-better // 16) * (epochs - first)
-        assert values["total_steps"][corpus] == updates
+    for corpus, count in documents.items():
+        batches = -(-count // 16)
+        assert values["total_steps"][corpus] == batches * values["max_epochs"][corpus]
         assert (values["total_steps"][corpus] - 1) % values["eval_frequency"][corpus] == 0
 
 
