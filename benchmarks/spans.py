@@ -255,10 +255,9 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     unknown = sorted(set(options.systems) - set(SYSTEMS))
     if unknown:
         parser.error(f"unknown systems {', '.join(unknown)}: expected some of {', '.join(SYSTEMS)}")
-    if options.corpus != "gutbrainie" and any(SYSTEMS[name].mentions for name in options.systems):
-        parser.error(
-            "an encoder that has learned mentions of other corpora is for gutbrainie alone"
-        )
+    bases = [SYSTEMS[SYSTEMS[name].base or name] for name in options.systems]
+    if options.corpus != "gutbrainie" and any(base.mentions or base.vectors for base in bases):
+        parser.error("what has been learned from other corpora is for gutbrainie alone")
     options.steps = DEFAULT_STEPS[options.corpus] if options.steps is None else options.steps
     options.work = options.work.resolve()  # configs name files of it
     options.seeds = [int(seed) for seed in options.seeds.split(",")]

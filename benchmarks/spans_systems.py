@@ -165,14 +165,6 @@ def with_word_forms(vectors: bool = False) -> Settings:
     return {f"{MODEL}.tok2vec": side_by_side, SCALES: scales}
 
 
-def staged(steps: int) -> Settings:
-    """All documents for about two thirds of the updates, then those of the best tiers."""
-    epochs = load_config(BASE)["training"]["max_epochs"] * steps / BASE_STEPS
-    stages = {"@batchers": "spacy_bioie.TierStages.v1", "tiers": ["platinum", "gold"]}
-    batcher = load_config(BASE)["training"]["batcher"]
-    return {"training.batcher": {**stages, "epochs": round(epochs * 2 / 3), "batcher": batcher}}
-
-
 def gliner() -> Settings:
     """GLiNER made anew over the encoder; in the place of the one label that is no word, words."""
     config = load_config(BASE.with_name("spans_gliner.cfg"))
@@ -322,9 +314,6 @@ SYSTEMS: Dict[str, System] = {
         {"components.nested_spancat.label_weights": "balanced"},
     ),
     "tagger_no_silver": System("SpanTagger, no silver, as many updates", "ablation", silver=False),
-    "tagger_staged": System(
-        "SpanTagger, platinum and gold alone in the last third of all updates", "ours", staged
-    ),
     "lyx_tokens": System(
         "LYX, token probabilities", "peer ensemble", members=("lyx",), method="tokens"
     ),

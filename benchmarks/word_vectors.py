@@ -1,8 +1,9 @@
 """Vectors of words for those systems of ``spans.py`` that read them beside the encoder.
 
 floret learns them once, from raw abstracts and the texts of GutBrainIE's silver and bronze
-documents: none is scored, or chosen on. Letter case is left out, as few texts stand against many
-forms.
+documents. None is of dev or test; but the abstracts have the texts, without any annotation, of all
+training documents, those held out for the choice of a checkpoint among them. Letter case is left
+out, as few texts stand against many forms.
 """
 
 import gzip

@@ -12,7 +12,7 @@ Rate = Union[float, List[float], Generator]
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|block|h)\.(\d+)\.")
 _EMBEDDINGS = re.compile(r"(?:^|\.)(?:\w*embeddings?|embed_tokens|shared|wte|wpe)\.")
 
-NO_DECAY = (r"bias$", r"bias_[ih]h_", r"LayerNorm", r"^b$", r"alpha$")
+NO_DECAY = (r"bias$", r"bias_[ih]h_", r"LayerNorm", r"^[bG]$", r"alpha$")
 
 
 class Part(NamedTuple):

@@ -5,7 +5,7 @@ import spacy
 from .spans_corpora import options, result_of
 
 
-def test_vectors_are_learned_once_of_texts_that_are_not_scored(spans_folder):
+def test_vectors_are_learned_once(spans_folder):
     import spans
     import word_vectors
 
@@ -32,6 +32,10 @@ def test_vectors_are_learned_once_of_texts_that_are_not_scored(spans_folder):
         strings = vectors.strings
         known, other = vectors.get_batch([strings.add("gut"), strings.add("unheard")])
         assert numpy.any(known) and numpy.any(other)
+
+    # the texts may be those of documents that are scored
+    with pytest.raises(SystemExit):
+        spans.parse([*options(folder, ["tagger_forms_vectors_consistent"]), "--corpus", "anatem"])
 
     # neither learned nor trained again; of other texts, they are
     calls.clear()
