@@ -72,3 +72,7 @@ class SpanEnsemble(NestedSpanCategorizer):
             f"Component '{self.name}' is an ensemble of trained members and cannot be initialized. "
             "Expected it as a frozen component with a source, or a pipeline that is only loaded."
         )
+
+    def learned_figures(self) -> Dict[str, float]:
+        """None: what the losses of the members had learned is no part of the ensemble."""
+        return {}

@@ -8,6 +8,7 @@ import pytest
 import spacy
 from spacy.cli.package import package
 from spacy.tokens import DocBin
+from spacy.training import Corpus
 
 from spacy_bioie.models.span_head import TEMPERATURE
 from spacy_bioie.pipeline.span_ensemble import SpanEnsemble
@@ -117,6 +118,7 @@ def test_saved_ensemble_is_a_pipeline_like_any_other(saved, tmp_path, method):
     assert [m["weight"] for m in meta["ensemble"]["members"]] == [1 / len(names)] * len(names)
     for doc, article in zip(docs, ARTICLES, strict=False):
         assert borders(doc) == borders(make_reference(nlp, article))
+    assert again.evaluate(list(Corpus(saved / "gold.spacy")(again)))["spans_sc_f"] == 1.0
 
 
 @pytest.mark.parametrize("method", ["emissions", "spans"])
@@ -125,9 +127,12 @@ def test_relations_are_averaged_with_the_mentions(saved, tmp_path, method):
     assert "relation_ensemble" in nlp.pipe_names and "relation_extractor" not in nlp.pipe_names
     expected = load(saved, "all")[0].pipe(TEXTS)
     assert_same(nlp.pipe(TEXTS), expected, everything=True)
-    docs = list(spacy.load(tmp_path / "out").pipe(TEXTS))
+    again = spacy.load(tmp_path / "out")
+    docs = list(again.pipe(TEXTS))
     assert any(doc._.relations for doc in docs)
     assert_same(docs, nlp.pipe(TEXTS), everything=True)
+    scores = again.evaluate(list(Corpus(saved / "gold.spacy")(again)))
+    assert scores["rel_gold_tm_micro_f"] > 0 and scores["spans_sc_f"] == 1.0
 
 
 def test_averaged_weights_have_no_relations_of_their_own(saved, tmp_path):
