@@ -98,6 +98,8 @@ def main() -> None:
     tuned = load_config(root / "training" / CORPUS / "model-tuned" / "config.cfg")
     training = tuned["training"]
     batcher = training["batcher"]
+    performance = nlp.meta["performance"]
+    checkpoint = {name: performance.get(name) for name in CHECKPOINT} if performance else {}
     path = write_result(
         arguments.name or f"gutbrainie_{arguments.config}_seed{arguments.seed}",
         benchmark="gutbrainie",
@@ -119,9 +121,7 @@ def main() -> None:
             "batch_documents": batcher.get("batcher", batcher)["size"],
             "held_out": HELD_OUT.name,
             "refitted_updates": nlp.meta.get("updates"),
-            "checkpoint_on_held_out": {
-                name: nlp.meta["performance"].get(name) for name in CHECKPOINT
-            },
+            **({"checkpoint_on_held_out": checkpoint} if checkpoint else {}),  # of no ensemble
             "relation_threshold": nlp.get_pipe("relation_extractor").cfg["threshold"],
             "adapt_layers": arguments.adapt_layers,
             "adapt_steps": arguments.adapt_steps,
