@@ -108,8 +108,6 @@ def make_config(
     config["system"]["seed"] = seed
     for name, value in system.changes.items():
         set_dot_to_object(config, name, value)
-    # one stage for all systems, as the peers' recipes have one
-    training["batcher"] = training["batcher"].get("batcher", training["batcher"])
     rate = training["optimizer"]["learn_rate"]
     batches = -(-corpus.counts()["train"] // training["batcher"]["size"])
     total = steps or max(system.epochs, 1) * batches

@@ -90,7 +90,6 @@ def refit(
     counts = {"documents_before": documents_before, "documents": len(everything)}
     if not all(counts.values()):
         raise ValueError(f"Expected documents in both training corpora, got {counts}.")
-
     ratio = len(everything) / documents if documents else 0.0
     n_updates = _lengthen(config, before, own, everything, ratio)
     for name in config.interpolate()["training"]["frozen_components"]:
